@@ -1,0 +1,42 @@
+"""A space in Optuna's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from search_spaces.distributions import Categorical, Distribution, Float, Scalar
+from search_spaces.space import Space
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+
+def distribution(parameter: Distribution) -> BaseDistribution:
+    """The distribution of the same name."""
+    if isinstance(parameter, Categorical):
+        return CategoricalDistribution(parameter.choices)
+    if isinstance(parameter, Float):
+        return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+    return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+
+
+def suggest(trial: BaseTrial, space: Space, fixed: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
+    """Draw the active parameters of the training stage, parents first; a name in `fixed` keeps its value."""
+    params: dict[str, Scalar] = {}
+    for name, parameter in space.training.items():
+        known = {**(fixed or {}), **params}
+        if space.active(name, known):
+            params[name] = known[name] if name in known else _draw(trial, name, parameter)
+    return params
+
+
+def _draw(trial: BaseTrial, name: str, parameter: Distribution) -> Scalar:
+    if isinstance(parameter, Categorical):
+        choice: Scalar = trial.suggest_categorical(name, parameter.choices)
+        return choice
+    if isinstance(parameter, Float):
+        return trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+    return trial.suggest_int(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)

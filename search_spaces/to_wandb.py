@@ -1,0 +1,29 @@
+"""A space in the terms of a W&B sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search_spaces.distributions import Categorical, Distribution, Float
+from search_spaces.space import Space
+
+
+def parameters(space: Space) -> dict[str, dict[str, Any]]:
+    """The `parameters` block of a sweep's configuration, both stages; W&B cannot say `when`, so all are listed."""
+    return {name: parameter(p) for name, p in space.parameters.items()}
+
+
+def parameter(p: Distribution) -> dict[str, Any]:
+    """One entry of it."""
+    if isinstance(p, Categorical):
+        return {"values": list(p.choices)}
+    bounds: dict[str, Any] = {"min": p.low, "max": p.high}  # of one type: W&B refuses an int beside a float
+    if isinstance(p, Float):
+        if p.step is not None:
+            return {"distribution": "q_uniform", **bounds, "q": p.step}
+        return {"distribution": "log_uniform_values" if p.log else "uniform", **bounds}
+    if p.log:
+        return {"distribution": "q_log_uniform_values", **bounds, "q": 1}
+    if p.step != 1:
+        return {"distribution": "q_uniform", **bounds, "q": p.step}
+    return {"distribution": "int_uniform", **bounds}

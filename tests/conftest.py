@@ -1,0 +1,60 @@
+"""What the tests share: the command line as a user runs it, in a folder with a space and a quote in its name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tune_app.events import Event, read
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "a user's \"work\""
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def cli(folder: Path) -> Cli:
+    """`python -m tune_app ARGS` in `folder`; warnings are errors there too."""
+
+    def run(*args: str, env: dict[str, str] | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tune_app", *args]
+        environment = {**os.environ, "COLUMNS": "120", **(env or {})}
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
+
+    return run
+
+
+class Sweep:
+    """A finished experiment, read back from its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.events: list[Event] = read(folder / "events.jsonl")
+        self.summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+
+    def of(self, kind: str) -> list[Event]:
+        return [event for event in self.events if event["event"] == kind]
+
+
+@pytest.fixture
+def branin(cli: Cli, folder: Path) -> Callable[..., Sweep]:
+    """A Branin sweep run through the command line to its end."""
+
+    def run(*args: str, out: str = "experiments") -> Sweep:
+        done = cli("run", "branin_space.yaml", "--out", out, *args)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return Sweep(max((folder / out).iterdir()))
+
+    return run

@@ -1,0 +1,157 @@
+"""Whole sweeps through the command line on a real Ray and a real Optuna journal, on a function with a known answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from tests.conftest import Cli, Sweep
+from tune_app.driver.asha import RungBook, Trust
+
+pytestmark = pytest.mark.ray
+Branin = Callable[..., Sweep]
+STATES = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
+
+
+def test_a_sweep_asks_and_ends_every_trial_once_and_stops_as_its_book_says(branin: Branin) -> None:
+    sweep = branin("--trials", "24", "--set", "scheduler.trust.trials=3")
+    asked, ended = [e["trial"] for e in sweep.of("asked")], [e["trial"] for e in sweep.of("ended")]
+    assert asked == [f"{number:04d}" for number in range(24)]
+    assert sorted(ended) == asked
+    assert sweep.summary["trials"].keys() == {"completed", "stopped"}
+
+    book = RungBook([3, 9, 27], 3, Trust(3, 0.3))
+    for event in sweep.of("reported"):
+        if event["rung"]:
+            verdict = book.report(event["trial"], event["kimg"], event["metrics"]["value"])
+            assert (event["decision"], event.get("trusted")) == verdict
+    assert {e["kimg"] for e in sweep.of("reported") if not e["rung"]} == set(range(1, 27)) - {3, 9}
+
+    finals = {e["trial"]: e["metrics"]["value"] for e in sweep.of("reported") if e["kimg"] == 27}
+    best = min(finals, key=finals.__getitem__)
+    assert (sweep.summary["best"]["trial"], sweep.summary["best"]["value"]) == (best, finals[best])
+    assert_study_equals_log(sweep)
+
+
+def assert_study_equals_log(sweep: Sweep) -> None:
+    storage = JournalStorage(JournalFileBackend(str(sweep.folder / "study.journal")))
+    study = optuna.load_study(study_name=None, storage=storage)
+    params = {e["trial"]: e["params"] for e in sweep.of("asked")}
+    ends = {e["trial"]: e for e in sweep.of("ended")}
+    assert len(study.trials) == len(params)
+    for trial in study.trials:
+        name = f"{trial.number:04d}"
+        assert trial.params == {key: params[name][key] for key in ("x1", "x2")}
+        assert trial.state is STATES[ends[name]["state"]]
+        rungs = {round(e["kimg"] * 1000): e["metrics"]["value"] for e in sweep.of("reported") if e["rung"] and e["trial"] == name}
+        assert trial.intermediate_values == rungs
+        assert trial.value == (ends[name]["metrics"]["value"] if trial.state is TrialState.COMPLETE else None)
+
+
+def one_worker() -> list[str]:
+    return ["--set", f"resources.cpu={len(os.sched_getaffinity(0))}"]
+
+
+def test_with_one_worker_the_seed_fixes_parameters_and_metrics(branin: Branin) -> None:
+    def gist(sweep: Sweep) -> list[tuple[object, ...]]:
+        kept = [e for e in sweep.events if e["event"] in ("asked", "reported", "ended")]
+        return [(e["event"], e["trial"], e.get("params"), e.get("metrics"), e.get("decision")) for e in kept]
+
+    first, second = (branin("--trials", "12", "--seed", "5", *one_worker(), out=out) for out in ("a", "b"))
+    other = branin("--trials", "12", "--seed", "6", *one_worker(), out="c")
+    assert gist(first) == gist(second)
+    assert gist(first) != gist(other)
+
+
+def test_forty_proposals_come_close_to_the_known_optimum(branin: Branin) -> None:
+    sweep = branin("--trials", "40", "--set", "scheduler.type=none")
+    assert sweep.summary["trials"] == {"completed": 40}
+    assert 0.397887 <= sweep.summary["best"]["value"] < 1.0
+
+
+def test_json_is_one_document_on_stdout_and_status_and_best_agree(cli: Cli, folder: Path) -> None:
+    done = cli("run", "branin_space.yaml", "--trials", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    status = json.loads(cli("status", "latest", "--json").stdout)
+    best = json.loads(cli("best", "latest", "--json").stdout)
+    assert best == summary["best"]
+    assert status["state"] == "completed"
+    assert [row["trial"] for row in status["trials"]] == ["0000", "0001", "0002"]
+    assert {row["value"] for row in status["trials"]} >= {best["value"]}
+
+
+def test_the_resolved_file_runs_again_to_the_same_configuration(cli: Cli, branin: Branin) -> None:
+    sweep = branin("--trials", "2", "--set", "fixed.bias=5")
+    again = cli("plan", str(sweep.folder / "sweep.yaml"), "--json")
+    assert json.loads(again.stdout)["trials"] == 2
+    manifest = json.loads((sweep.folder / "manifest.json").read_text())
+    assert manifest["seed"] == 0
+    assert manifest["profile"] == "laptop"
+
+
+def test_a_sweep_leaves_nothing_of_rays_in_its_folder_and_no_process(branin: Branin) -> None:
+    before = {process.pid for process in psutil.process_iter()}
+    sweep = branin("--trials", "3")
+    files = {path.relative_to(sweep.folder).parts[0] for path in sweep.folder.rglob("*")}
+    assert files <= {".lock", "sweep.yaml", "manifest.json", "events.jsonl", "study.journal", "summary.json", "trials"}
+    assert not [path for path in sweep.folder.rglob("*") if path.suffix == ".pkl" or "experiment_state" in path.name]
+    deadline = time.monotonic() + 20
+    while left := [p for p in psutil.process_iter(["name"]) if p.pid not in before and is_ours(p)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+
+
+def is_ours(process: psutil.Process) -> bool:
+    name = process.info["name"] or ""
+    return name.startswith(("ray::", "raylet", "gcs_server"))
+
+
+def test_local_ray_listens_on_loopback_alone(cli: Cli, folder: Path) -> None:
+    command = [sys.executable, "-m", "tune_app", "run", "branin_space.yaml", "--trials", "4", "--set", "fixed.step_seconds=0.1"]
+    driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert driver.stdout is not None
+    for line in driver.stdout:
+        if "asked" in line:
+            break
+    family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+    listening = [c.laddr.ip for p in family for c in connections(p) if c.status == psutil.CONN_LISTEN]
+    driver.communicate(timeout=60)
+    assert driver.returncode == 0
+    assert listening
+    assert set(listening) <= {"127.0.0.1", "::1"}
+
+
+def connections(process: psutil.Process) -> list[psutil._common.pconn]:
+    try:
+        return process.net_connections(kind="inet")
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
+@pytest.mark.parametrize("sampler", ["random", "cmaes", "gp"])
+def test_every_sampler_proposes(branin: Branin, sampler: str) -> None:
+    sweep = branin("--trials", "8", "--set", f"search.sampler={sampler}")
+    assert sum(sweep.summary["trials"].values()) == 8
+    assert len({e["params"]["x1"] for e in sweep.of("asked")}) == 8
+
+
+def test_a_grid_runs_each_of_its_points_once(branin: Branin) -> None:
+    sweep = branin(
+        "--trials", "50", "--set", "search.sampler=grid",
+        "--set", "parameters.x1.step=5", "--set", "parameters.x2.step=5",
+    )  # fmt: skip
+    points = [(e["params"]["x1"], e["params"]["x2"]) for e in sweep.of("asked")]
+    assert sorted(points) == [(x1, x2) for x1 in (-5, 0, 5, 10) for x2 in (0, 5, 10, 15)]

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from math import sqrt
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainables.ncsn.loss import dsm_loss
+from trainables.ncsn.noise import geometric
+
+D = 3 * 32 * 32
+
+
+def mean_loss(score: object, x: Tensor, sigma: float | Tensor) -> float:
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    level = torch.as_tensor(sigma).expand(len(x)).reshape(-1, 1, 1, 1)
+    loss = dsm_loss(score, x, level, noise)  # type: ignore[arg-type]
+    assert loss.shape == (len(x),)
+    return float(loss.mean())
+
+
+@pytest.mark.parametrize("sigma", [0.01, 1.0, 50.0])
+def test_zero_score_costs_half_the_dimension_at_every_level(sigma: float) -> None:
+    x = torch.rand(512, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert mean_loss(lambda x, _: torch.zeros_like(x), x, sigma) == pytest.approx(D / 2, abs=5 * sqrt(D / 2 / 512))
+
+
+@pytest.mark.parametrize(("sigma", "expected"), [(1.0, 88.855), (0.1, 1320.874), (0.01, 1533.502)])
+def test_exact_score_of_a_gaussian_costs_its_closed_form(sigma: float, expected: float) -> None:
+    variance = 0.0614
+    x = 0.4 + sqrt(variance) * torch.randn(1024, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = mean_loss(lambda x, sigma: -(x - 0.4) / (variance + sigma**2), x, sigma)
+    assert found == pytest.approx(expected, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("grid", "expected"),
+    [((1, 0.01, 10), 1035.32), ((1, 0.01, 50), 1055.97), ((50, 0.01, 232), 579.85), ((1, 0.1, 10), 643.11)],
+)
+def test_the_grid_alone_sets_the_loss_of_a_perfect_network(grid: tuple[float, float, int], expected: float) -> None:
+    assert sum(D / 2 * 0.0614 / (0.0614 + s**2) for s in geometric(*grid)) / grid[2] == pytest.approx(
+        expected, abs=0.01
+    )
+
+
+def test_one_point_data_can_be_denoised_without_loss() -> None:
+    x = torch.full((8, 3, 4, 4), 0.3)
+    assert mean_loss(lambda x, sigma: -(x - 0.3) / sigma**2, x, 0.5) == pytest.approx(0, abs=1e-9)

@@ -1,0 +1,68 @@
+"""The convolutional variational autoencoder of the reference."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+HIDDEN = 512
+
+
+class Vae(nn.Module):
+    """Encoder to mean and log variance of q(z | x), decoder to the logits of an image; sides are multiples of 16."""
+
+    def __init__(self, latent_dim: int, width: int, *, resolution: int, channels: int = 3) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        w, side = width, resolution // 16
+        flat = 8 * w * side**2
+        self.encoder = nn.Sequential(
+            *_down(channels, w),
+            *_down(w, 2 * w),
+            *_down(2 * w, 4 * w),
+            *_down(4 * w, 8 * w),
+            nn.Flatten(),
+            nn.Linear(flat, HIDDEN),
+            nn.LeakyReLU(0.2),
+        )
+        self.mean = nn.Linear(HIDDEN, latent_dim)
+        self.log_variance = nn.Linear(HIDDEN, latent_dim)
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, HIDDEN),
+            nn.ReLU(),
+            nn.Linear(HIDDEN, flat),
+            nn.ReLU(),
+            nn.Unflatten(1, (8 * w, side, side)),
+            *_up(8 * w, 4 * w),
+            *_up(4 * w, 2 * w),
+            *_up(2 * w, w),
+            nn.ConvTranspose2d(w, channels, 4, stride=2, padding=1),
+        )
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of q(z | x), (B, latent_dim) each."""
+        hidden = self.encoder(x)
+        return self.mean(hidden).float(), self.log_variance(hidden).float()
+
+    def logits(self, z: Tensor) -> Tensor:
+        """What the sigmoid turns into an image, (B, C, H, W)."""
+        logits: Tensor = self.decoder(z)
+        return logits.float()
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images in (0, 1) for codes (B, latent_dim)."""
+        return self.logits(z).sigmoid()
+
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of the image decoded from z = mean + std noise, and the mean and log variance of q(z | x)."""
+        mean, log_variance = self.encode(x)
+        z = mean + torch.exp(0.5 * log_variance) * noise
+        return self.logits(z), mean, log_variance
+
+
+def _down(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
+
+
+def _up(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]

@@ -1,0 +1,80 @@
+"""A data set in memory, and how its training images are split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+Array = npt.NDArray[Any]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """Images uint8 (N, C, H, W), labels int64 (N,); mapped from disk: copy before writing. Equal by fingerprint."""
+
+    train: Tensor
+    train_labels: Tensor
+    held_out: Tensor
+    held_out_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    mean: float
+    """Of all training pixels, in [0, 1]."""
+    variance: float
+    """Mean squared deviation of the training pixels from `mean`."""
+    fingerprint: str
+    """sha256 of name, resolution, training and held-out images; the folder they came from does not count."""
+    train_factors: Tensor | None = None
+    """int64 (N, 7), shapes only: what each image was drawn from (shapes.FACTORS)."""
+    factors: Tensor | None = None
+    """The same for the held-out images."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ImageData) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+
+class Decoded(NamedTuple):
+    """What a source decodes: arrays by the names of ImageData."""
+
+    arrays: dict[str, Array]
+    classes: tuple[str, ...]
+
+
+class Source(NamedTuple):
+    """A data set not yet decoded; `version` changes when what `decode` would return changes."""
+
+    version: str
+    decode: Callable[[], Decoded]
+
+
+def hold_out(images: Pixels, labels: Array) -> dict[str, Array]:
+    """A tenth of the training images, at most 5,000, held out at random; the same ones every time."""
+    held = min(5000, max(3, len(images) // 10))  # KID's standard error needs three
+    order = np.random.default_rng(0).permutation(len(images))
+    return {
+        "train": images[order[held:]],
+        "train_labels": labels[order[held:]],
+        "held_out": images[order[:held]],
+        "held_out_labels": labels[order[:held]],
+    }
+
+
+def box_average(images: Pixels, factor: int) -> Pixels:
+    """Images (N, C, H, W) made smaller by a whole factor, each pixel the mean of factor x factor, rounded."""
+    if factor == 1:
+        return images
+    count, channels, height, width = images.shape
+    blocks = images.reshape(count, channels, height // factor, factor, width // factor, factor)
+    total = blocks.sum((3, 5), dtype=np.uint32)
+    averaged: Pixels = ((total + factor**2 // 2) // factor**2).astype(np.uint8)
+    return averaged

@@ -1,0 +1,33 @@
+"""From a DataSpec to its images."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+from trainables.data import cache as disk
+from trainables.data import cifar10, folder, shapes
+from trainables.data.images import ImageData
+from trainables.model import DataError, DataSpec
+
+SOURCES = {"cifar10": cifar10.source, "folder": folder.source, "shapes": shapes.source}
+SMALLEST = 16
+"""What the features of metrics/randconv.py take."""
+
+
+def load(spec: DataSpec, cache: Path | None = None) -> ImageData:
+    """The images of `spec`, decoded by whichever process comes first; cached in `cache`. Raises DataError."""
+    if spec.name not in SOURCES:
+        raise DataError(f"there is no data set {spec.name!r}: choose one of {', '.join(SOURCES)}")
+    if spec.resolution < SMALLEST:
+        raise DataError(f"resolution must be {SMALLEST} pixels or more, not {spec.resolution}")
+    return _load(spec, disk.cache_folder(cache))
+
+
+@lru_cache(maxsize=2)
+def _load(spec: DataSpec, cache: Path) -> ImageData:
+    source = SOURCES[spec.name](spec, cache)
+    identity = f"{spec.name}-{spec.resolution}"
+    key = sha256(repr((disk.FORMAT, identity, source.version)).encode()).hexdigest()[:16]
+    return disk.fetch(cache / f"{identity}-{key}", identity, source.decode)

@@ -1,0 +1,158 @@
+"""Samples and held-out images to metrics and pictures, the same way for every image model."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf, isfinite
+
+import torch
+from torch import Tensor, nn
+
+from trainables.data import ImageData
+from trainables.metrics import Estimate, Reference, features, kid
+from trainables.model import Evaluation, ImageModel, NonFiniteError, RunSpec, Scalar
+from trainables.pictures import png
+from trainables.precision import autocast
+
+CHUNK = 256
+"""Images a network sees at a time. Part of the numbers: a chain's noise is drawn a chunk at a time."""
+REFERENCE_IMAGES = 2000
+LOSS_IMAGES = 1024
+SAMPLES_SHOWN = 64
+HELD_OUT_SHOWN = 32
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one sampling setting gave."""
+
+    sampling: Mapping[str, Scalar]
+    metrics: dict[str, float]
+    nonfinite: int
+    """Images that hold a value which is not a number."""
+    shown: Tensor
+    """The first few samples, uint8."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The network to be judged, and the seed of all that is drawn for it."""
+
+    model: ImageModel
+    network: nn.Module
+    data: ImageData
+    seed: int
+
+    @property
+    def device(self) -> torch.device:
+        return next((weight.device for weight in self.network.parameters()), torch.device("cpu"))
+
+    def generator(self) -> torch.Generator:
+        """A fresh one: each sampling setting, the losses and the pictures see the same noise in every evaluation."""
+        return torch.Generator(self.device).manual_seed(self.seed)
+
+    def held_out(self, count: int) -> Tensor:
+        """At most `count` held-out images, in [0, 1]."""
+        return self.data.held_out[:count].to(self.device).float() / 255
+
+
+def evaluate(
+    model: ImageModel, network: nn.Module, spec: RunSpec, data: ImageData, *, final: bool, seed: int
+) -> Evaluation:
+    """Held-out losses, and the KID of every sampling setting; the best setting is the result.
+
+    Leaves `network` in evaluation mode. Raises NonFiniteError when a weight, a loss or the samples of every setting
+    are no numbers.
+    """
+    began = time.perf_counter()
+    network.eval()
+    _check_weights(network)
+    subject = Subject(model, network, data, seed)
+    settings = spec.final_sampling if final else spec.sampling
+    count = spec.final_samples if final else spec.samples
+    with torch.inference_mode():
+        losses = _held_out_losses(subject)
+        tried = [_try(subject, setting, count, spec.nfe) for setting in settings]
+        best = _best(tried, spec.metric)
+        pictures = {"samples": png(best.shown / 255, columns=8), **_model_pictures(subject)}
+    metrics = {
+        **best.metrics,
+        **losses,
+        "nonfinite": sum(drawn.nonfinite for drawn in tried) / (count * len(tried)),
+        "evaluation_seconds": time.perf_counter() - began,
+    }
+    curve = [{**drawn.sampling, **drawn.metrics} for drawn in tried] if any(settings) else []
+    return Evaluation(metrics, dict(best.sampling), curve, pictures)
+
+
+def _try(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> Drawn:
+    samples, nonfinite = _draw(subject, sampling, count, nfe)
+    if nonfinite:
+        log.warning("%d of %d samples are not finite; setting %s is skipped", nonfinite, count, dict(sampling))
+        estimate = Estimate(inf, inf)
+    else:
+        estimate = kid(features(samples), _reference(subject.data))
+    metrics = {"kid": estimate.value, "kid_stderr": estimate.stderr}
+    return Drawn(sampling, metrics, nonfinite, samples[:SAMPLES_SHOWN])
+
+
+def _draw(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> tuple[Tensor, int]:
+    """Samples uint8 (count, C, H, W), as a picture file would hold them, and how many were no numbers."""
+    generator = subject.generator()
+    chunks: list[Tensor] = []
+    nonfinite = 0
+    for start in range(0, count, CHUNK):
+        with autocast(subject.device):
+            x = subject.model.sample(subject.network, min(CHUNK, count - start), sampling, nfe, generator).float()
+        nonfinite += int((~x.isfinite()).flatten(1).any(1).sum())
+        chunks.append((x.nan_to_num(0.0).clamp(0, 1) * 255).round().byte().cpu())
+    return torch.cat(chunks), nonfinite
+
+
+def _best(tried: list[Drawn], metric: str) -> Drawn:
+    """The setting with the lowest `metric`, or the lowest KID where `metric` does not depend on the samples."""
+    finite = [drawn for drawn in tried if not drawn.nonfinite]
+    if not finite:
+        raise NonFiniteError(f"none of {len(tried)} sampling settings gave finite images: lower lr or the step size")
+    by = metric if metric in finite[0].metrics else "kid"
+    return min(finite, key=lambda drawn: drawn.metrics[by])
+
+
+def _held_out_losses(subject: Subject) -> dict[str, float]:
+    """The mean of each loss over held-out images, as after any warm-up."""
+    generator = subject.generator()
+    images = subject.held_out(LOSS_IMAGES)
+    totals: dict[str, float] = {}
+    for x in torch.split(images, CHUNK):
+        with autocast(subject.device):
+            losses = subject.model.loss(subject.network, x, inf, generator)
+        for name, values in losses.items():
+            totals[name] = totals.get(name, 0.0) + float(values.double().sum())
+    means = {name: total / len(images) for name, total in totals.items()}
+    for name, mean in means.items():
+        if not isfinite(mean):
+            raise NonFiniteError(f"held-out {name} is {mean}: lower lr or clip gradients")
+    return means
+
+
+def _model_pictures(subject: Subject) -> dict[str, bytes]:
+    with autocast(subject.device):
+        grids = subject.model.pictures(subject.network, subject.held_out(HELD_OUT_SHOWN), subject.generator())
+    return {name: png(grid.images, grid.columns) for name, grid in grids.items()}
+
+
+def _check_weights(network: nn.Module) -> None:
+    for name, weight in network.state_dict().items():
+        if not bool(weight.isfinite().all()):
+            raise NonFiniteError(f"weight {name} is no longer finite: lower lr or clip gradients")
+
+
+@lru_cache(maxsize=2)
+def _reference(data: ImageData) -> Reference:
+    """Features and kernel sums of the held-out images, once a process: ImageData is equal by fingerprint."""
+    return Reference(features(data.held_out[:REFERENCE_IMAGES]))

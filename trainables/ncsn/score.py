@@ -1,0 +1,34 @@
+"""From what a backbone puts out to a score; the same for every backbone."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from torch import Tensor, nn
+
+
+class Score(nn.Module):
+    """The score of the blurred data, s(x, sigma), around a backbone F(x, sigma) with in- and output of about unit size.
+
+    Plain:         s = F(x, sigma) / sigma
+    input_scaling: s = s_d F((x - m) / r, sigma) / (sigma r) - (x - m) / r^2,  r^2 = sigma^2 + s_d^2   (after EDM)
+
+    m and s_d^2 are the data's mean and variance: F = 0 is then the exact score of a Gaussian of these, at any sigma.
+    """
+
+    def __init__(self, backbone: nn.Module, *, input_scaling: bool, mean: float, variance: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.input_scaling, self.mean, self.variance = input_scaling, mean, variance
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        # x: (B, C, H, W); sigma: (B, 1, 1, 1)
+        if not self.input_scaling:
+            return self._raw(x, sigma) / sigma
+        spread = (sigma**2 + self.variance).sqrt()
+        scaled = (x - self.mean) / spread
+        return (sqrt(self.variance) * self._raw(scaled, sigma) / sigma - scaled) / spread  # (B, C, H, W)
+
+    def _raw(self, x: Tensor, sigma: Tensor) -> Tensor:
+        raw: Tensor = self.backbone(x, sigma)
+        return raw.float()  # under autocast the backbone answers in bfloat16; division by sigma must not

@@ -1,0 +1,94 @@
+"""What NCSN adds to a trial: a score network, its loss, and samples by annealed Langevin dynamics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from trainables import data
+from trainables.model import Grid, ImageModel, Run, RunSpec, Scalar
+from trainables.ncsn.loss import dsm_loss
+from trainables.ncsn.noise import geometric
+from trainables.ncsn.refinenet import RefineNet
+from trainables.ncsn.sampling import Schedule, langevin, plan
+from trainables.ncsn.score import Score
+from trainables.ncsn.unet import UNet
+from trainables.training import ImageRun, seeded_weights
+
+CHAINS = {"cpu": 64, "cuda": 1024}
+"""Chains that run side by side: what fits a core's cache, or fills a GPU."""
+
+
+def build(spec: RunSpec) -> Run:
+    """The run of an NCSN spec."""
+    images = data.load(spec.data)
+    with seeded_weights(spec.seed):
+        model = Ncsn(spec.params, mean=images.mean, variance=images.variance, shape=tuple(images.train.shape[1:]))
+    return ImageRun(spec, model, images)
+
+
+class Ncsn(ImageModel):
+    """Noise conditional score network (Song & Ermon 2019) for images of `shape` (C, H, W)."""
+
+    def __init__(
+        self, params: Mapping[str, Scalar], *, mean: float, variance: float, shape: tuple[int, ...] = (3, 32, 32)
+    ) -> None:
+        self.shape, self.mean, self.variance = shape, mean, variance
+        self.sigmas = geometric(
+            float(params["sigma_begin"]), float(params["sigma_end"]), levels=int(params["num_scales"])
+        )
+        self.network: nn.Module = Score(
+            _backbone(params, self.sigmas, channels=shape[0]),
+            input_scaling=bool(params["input_scaling"]),
+            mean=mean,
+            variance=variance,
+        )
+
+    @override
+    def loss(self, network: nn.Module, x: Tensor, kimg: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Denoising score matching at a level drawn for each image, summed over its dimensions, (B,)."""
+        sigmas = torch.tensor(self.sigmas, device=x.device)
+        levels = torch.randint(len(sigmas), (len(x), 1, 1, 1), generator=generator, device=x.device)
+        noise = torch.randn(x.shape, generator=generator, device=x.device)
+        return {"loss": dsm_loss(network, x, sigmas[levels], noise)}
+
+    @override
+    def sample(
+        self, network: nn.Module, count: int, sampling: Mapping[str, Scalar], nfe: int, generator: torch.Generator
+    ) -> Tensor:
+        """`count` images (count, C, H, W), not clamped, within `nfe` network evaluations each."""
+        schedule = self.schedule(sampling, nfe)
+        standard = sampling.get("init", "data") == "standard"
+        chains = CHAINS.get(generator.device.type, 64)
+        batches = []
+        for size in [chains] * (count // chains) + [count % chains] * (count % chains > 0):
+            z = torch.randn(size, *self.shape, generator=generator, device=generator.device)
+            start = z if standard else self.mean + (schedule.sigmas[0] ** 2 + self.variance) ** 0.5 * z
+            batches.append(langevin(network, start, schedule, generator))
+        return torch.cat(batches)
+
+    @override
+    def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:
+        """None beside the samples."""
+        return {}
+
+    def schedule(self, sampling: Mapping[str, Scalar], nfe: int) -> Schedule:
+        """The chain of one sampling setting."""
+        return plan(
+            self.sigmas,
+            nfe=nfe,
+            step_size=float(sampling.get("step_size", 5.0)),
+            step_lr=float(sampling.get("step_lr", 0.0)),
+            steps_per_level=int(sampling.get("steps_per_level", 0)),
+            denoise=bool(sampling.get("denoise", True)),
+        )
+
+
+def _backbone(params: Mapping[str, Scalar], sigmas: list[float], *, channels: int) -> nn.Module:
+    width = int(params["width"])
+    if params["arch"] == "refinenet":
+        return RefineNet(width, sigmas, channels=channels)
+    return UNet(width, groups=int(params["groups"]), conditioning=str(params["conditioning"]), channels=channels)

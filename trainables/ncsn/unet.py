@@ -1,0 +1,78 @@
+"""The U-Net of the reference: strided convolutions down, transposed ones up, skips by concatenation."""
+
+from __future__ import annotations
+
+from math import pi
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FREQUENCIES = 64
+SCALES = {"sigma": 30.0, "log_sigma": 1.0}
+"""Standard deviation of the Fourier frequencies; the reference's for sigma, measured for ln(sigma) / 4."""
+
+
+class UNet(nn.Module):
+    """F(x, sigma) on images whose sides are multiples of 8."""
+
+    def __init__(self, width: int, *, groups: int = 32, conditioning: str = "log_sigma", channels: int = 3) -> None:
+        super().__init__()
+        w = width
+        self.embedding = NoiseEmbedding(conditioning)
+        self.conv_in = nn.Conv2d(channels, w, 3, padding=1)
+        self.down1 = Stage(nn.Conv2d(w, w, 3, stride=2, padding=1), groups)
+        self.down2 = Stage(nn.Conv2d(w, 2 * w, 3, stride=2, padding=1), groups)
+        self.down3 = Stage(nn.Conv2d(2 * w, 2 * w, 3, stride=2, padding=1), groups)
+        self.up3 = Stage(nn.ConvTranspose2d(2 * w, 2 * w, 4, stride=2, padding=1), groups)
+        self.up2 = Stage(nn.ConvTranspose2d(4 * w, w, 4, stride=2, padding=1), groups)
+        self.up1 = Stage(nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1), groups)
+        self.conv_out = nn.Conv2d(2 * w, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        noise = self.embedding(sigma)  # (B, 128)
+        full = self.conv_in(x)  # (B, w, H, W)
+        half = self.down1(full, noise)  # (B, w, H/2, W/2)
+        quarter = self.down2(half, noise)  # (B, 2w, H/4, W/4)
+        x = self.up3(self.down3(quarter, noise), noise)  # (B, 2w, H/4, W/4)
+        x = self.up2(torch.cat([x, quarter], 1), noise)  # (B, w, H/2, W/2)
+        x = self.up1(torch.cat([x, half], 1), noise)  # (B, w, H, W)
+        out: Tensor = self.conv_out(torch.cat([x, full], 1))
+        return out  # (B, C, H, W)
+
+
+class Stage(nn.Module):
+    """Convolution, plus what the noise level adds to each channel, GroupNorm, SiLU."""
+
+    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, groups: int) -> None:
+        super().__init__()
+        channels = conv.out_channels
+        self.conv = conv
+        self.shift = nn.Linear(2 * FREQUENCIES, channels)
+        self.norm = nn.GroupNorm(fitting_groups(channels, groups), channels)
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        return F.silu(self.norm(self.conv(x) + self.shift(noise)[:, :, None, None]))
+
+
+class NoiseEmbedding(nn.Module):
+    """Random Fourier features of the noise level: sin and cos of 2 pi f t, t = sigma or ln(sigma) / 4."""
+
+    def __init__(self, conditioning: str) -> None:
+        super().__init__()
+        self.logarithmic = conditioning == "log_sigma"
+        self.frequencies = nn.Parameter(torch.randn(FREQUENCIES) * SCALES[conditioning], requires_grad=False)
+
+    def forward(self, sigma: Tensor) -> Tensor:
+        level = sigma.flatten().log() / 4 if self.logarithmic else sigma.flatten()
+        angles = 2 * pi * level[:, None] * self.frequencies
+        return torch.cat([angles.sin(), angles.cos()], 1)  # (B, 128)
+
+
+def fitting_groups(channels: int, groups: int) -> int:
+    """The largest divisor of `channels` not above `groups` that leaves each group four channels, as in the reference.
+
+    A group of one channel would subtract the very shift by which the noise level is told.
+    """
+    most = max(1, min(groups, channels // 4))
+    return max(count for count in range(1, most + 1) if channels % count == 0)

@@ -1,0 +1,30 @@
+"""Image grids as PNG files."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+CELL = 64
+"""Pixels that an image is enlarged to, about."""
+
+
+def png(images: Tensor, columns: int, scale: int | None = None) -> bytes:
+    """A PNG of images (N, C, H, W) in [0, 1], `columns` a row, each pixel drawn `scale` times as wide and high.
+
+    Without `scale` an image comes out about 64 pixels wide. Values outside [0, 1] are clamped, NaN is black.
+    """
+    if not len(images):
+        raise ValueError("a picture needs an image or more")
+    scale = scale or max(1, round(CELL / images.shape[-1]))
+    cells = images.detach().cpu().float().nan_to_num(0.0).clamp(0, 1)
+    cells = cells.repeat_interleave(scale, dim=-1).repeat_interleave(scale, dim=-2)
+    grid = make_grid(cells, nrow=columns, padding=2, pad_value=1.0)  # (3, H, W)
+    pixels = (grid * 255).round().byte().permute(1, 2, 0).numpy()
+    file = BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+    return file.getvalue()

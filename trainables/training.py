@@ -1,0 +1,200 @@
+"""How both image models are trained: optimiser step, averaged weights, autocast, finite check, seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from hashlib import sha256
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from trainables import precision
+from trainables.data import ImageData
+from trainables.evaluation import evaluate
+from trainables.model import Evaluation, ImageModel, NonFiniteError, RunSpec
+
+
+class ImageRun:
+    """A `Run` around an `ImageModel`: the same spec gives the same numbers on the same CPU, interrupted or not."""
+
+    def __init__(self, spec: RunSpec, model: ImageModel, data: ImageData, device: torch.device | None = None) -> None:
+        self.spec, self.model, self.data = spec, model, data
+        self.device = device or precision.default_device()
+        layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        self.network = model.network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
+        self.images = 0
+
+        params = spec.params
+        self._batch_size, self._clip = int(params["batch_size"]), float(params["clip"])
+        self._mean_loss = bool(params.get("mean_loss", False))
+        trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        self._optimizer = torch.optim.Adam(trained, lr=float(params["lr"]), fused=True)
+        decay = float(params["ema"])
+        self._ema = Ema(self.network, decay, warmup=bool(params["ema_warmup"])) if decay > 0 else None
+
+        self._pixels = data.train.to(self.device)
+        self._order = DataOrder(len(data.train), seed_of(spec.seed, "data order"))
+        self._noise = torch.Generator(self.device).manual_seed(seed_of(spec.seed, "noise"))
+
+    def train(self, images: int) -> dict[str, float]:
+        """Train on `images` more images; the mean of each loss over them. Raises NonFiniteError."""
+        self.network.train()
+        totals: dict[str, Tensor] = {}
+        left = images
+        while left > 0:
+            # a lone last image joins the batch before it: batch normalisation needs two
+            count = left if left <= self._batch_size + 1 else self._batch_size
+            for name, total in self.step(self._batch(count)).items():
+                totals[name] = totals[name] + total if name in totals else total
+            left -= count
+        means = {name: float(total) / images for name, total in totals.items()}
+        self._check_finite(means)
+        return means
+
+    def evaluate(self, *, final: bool) -> Evaluation:
+        """Measure the averaged weights on held-out images. Raises NonFiniteError."""
+        network = self.evaluated_network()
+        seed = seed_of(self.spec.seed, "evaluation")
+        return evaluate(self.model, network, self.spec, self.data, final=final, seed=seed)
+
+    def evaluated_network(self) -> nn.Module:
+        """The network that is judged, in evaluation mode: averaged weights, or the trained ones if ema is 0."""
+        return (self._ema.network if self._ema else self.network).eval()
+
+    def step(self, x: Tensor) -> dict[str, Tensor]:
+        """One optimiser step on images (B, C, H, W) in [0, 1]; the sum of each loss over them, still on the device."""
+        with precision.autocast(self.device):
+            losses = self.model.loss(self.network, x, self.images / 1000, self._noise)
+        # mean_loss: per dimension, so that `clip` bounds the same gradient at every resolution
+        objective = losses["loss"].mean() / (x[0].numel() if self._mean_loss else 1)
+        self._optimizer.zero_grad(set_to_none=True)
+        objective.backward()  # type: ignore[no-untyped-call]
+        if self._clip > 0:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
+        self._optimizer.step()
+        if self._ema:
+            self._ema.update(self.network)
+        self.images += len(x)
+        return {name: loss.detach().sum() for name, loss in losses.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Weights, averages, optimiser, generators and the place in the data; plain data and tensors."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "ema": self._ema.state() if self._ema else None,
+            "order": self._order.state(),
+            "noise": {"device": self.device.type, "generator": self._noise.get_state()},
+            "images": self.images,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue where `state` was taken."""
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._ema:
+            self._ema.load_state(state["ema"])
+        self._order.load_state(state["order"])
+        self.images = int(state["images"])
+        if state["noise"]["device"] == self.device.type:
+            self._noise.set_state(state["noise"]["generator"].cpu())
+        else:  # a CPU's generator state means nothing to a GPU: go on with fresh noise
+            self._noise.manual_seed(seed_of(self.spec.seed, f"noise after {self.images}"))
+
+    def _batch(self, count: int) -> Tensor:
+        indices = self._order.take(count).to(self.device, non_blocking=True)
+        return self._pixels[indices].float() / 255  # (count, C, H, W)
+
+    def _check_finite(self, means: dict[str, float]) -> None:
+        for name, mean in means.items():
+            if not isfinite(mean):
+                raise NonFiniteError(f"{name} became {mean} before {self.images} images; lower lr or clip gradients")
+        if not all_finite(self.network):
+            raise NonFiniteError(f"a weight is no longer finite after {self.images} images; lower lr or clip gradients")
+
+
+class Ema:
+    """Exponentially averaged weights; buffers (BatchNorm's statistics are averages already) are copied."""
+
+    def __init__(self, network: nn.Module, decay: float, *, warmup: bool) -> None:
+        self.network = deepcopy(network).requires_grad_(False)
+        self.steps = 0
+        self._decay, self._warmup = decay, warmup
+
+    def update(self, network: nn.Module) -> None:
+        """average <- d average + (1 - d) weights, d = min(decay, (1 + t) / (10 + t)) at step t = 1, 2, ..."""
+        self.steps += 1
+        average = get_ema_multi_avg_fn(self.decay())  # type: ignore[no-untyped-call]
+        average(list(self.network.parameters()), list(network.parameters()), self.steps)
+        for kept, current in zip(self.network.buffers(), network.buffers(), strict=True):
+            kept.copy_(current)
+
+    def decay(self) -> float:
+        """The decay of the current step; without a warm-up the random start would be all that early rungs see."""
+        ramp = (1 + self.steps) / (10 + self.steps)
+        return min(self._decay, ramp) if self._warmup else self._decay
+
+    def state(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "steps": self.steps}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.steps = int(state["steps"])
+
+
+class DataOrder:
+    """Every image once an epoch in a fresh random order; one endless stream, so that every batch is full."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size = size
+        self._generator = torch.Generator().manual_seed(seed)
+        self._shuffle()
+
+    def take(self, count: int) -> Tensor:
+        """The next `count` indices, (count,)."""
+        parts = []
+        while count > 0:
+            if self._position == self._size:
+                self._shuffle()
+            part = self._order[self._position : self._position + count]
+            self._position += len(part)
+            count -= len(part)
+            parts.append(part)
+        return torch.cat(parts)
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self._generator.set_state(state["epoch"])
+        self._shuffle()
+        self._position = int(state["position"])
+
+    def _shuffle(self) -> None:
+        self._epoch = self._generator.get_state()  # the order follows from it: 5 kB in a checkpoint instead of 400
+        self._order = torch.randperm(self._size, generator=self._generator)
+        self._position = 0
+
+
+@contextmanager
+def seeded_weights(seed: int) -> Iterator[None]:
+    """Within it, networks are built from `seed`; the global generator comes out as it went in."""
+    with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
+        torch.default_generator.manual_seed(seed_of(seed, "weights"))
+        yield
+
+
+def seed_of(seed: int, purpose: str) -> int:
+    """A seed for one purpose, so that no two streams of a run coincide and neighbouring runs share nothing."""
+    return int.from_bytes(sha256(f"{seed}/{purpose}".encode()).digest()[:8], "big") >> 1
+
+
+@torch.no_grad()
+def all_finite(network: nn.Module) -> bool:
+    """Whether every weight is a number."""
+    return bool(torch.stack([weight.isfinite().all() for weight in network.parameters()]).all())

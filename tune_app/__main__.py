@@ -1,0 +1,3 @@
+from tune_app.cli import main
+
+main()

@@ -1,0 +1,263 @@
+"""Every command: parses, calls one stage, prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from tune_app import __version__
+from tune_app.errors import InputError, TuneAppError
+
+if TYPE_CHECKING:
+    from tune_app.config.models import SweepConfig
+    from tune_app.trackers.console import Quiet
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+AS_IT_STANDS = "none"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="tune_app")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Hyper-parameter sweeps for NCSN and Beta-VAE whose answers can be trusted.
+
+    \b
+    python -m tune_app run ncsn_space.yaml       a sweep, on whatever this machine has
+    python -m tune_app best latest               its answer
+    """
+
+
+def selection(command: Command) -> Command:
+    """Options shared by the commands that read a SPACE file."""
+    options = [
+        click.argument("space"),
+        click.option("--profile", metavar="NAME", help="Overlay of the file to use; `none` takes the file as it stands."),
+        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override any key, e.g. search.seed=1."),
+        click.option("--data", metavar="NAME", help="cifar10, shapes, or folder:DIR with train/<class>/ and test/<class>/."),
+        click.option("--trials", type=int, help="How many trials to run."),
+        click.option("--seed", type=int, help="The seed of every random draw."),
+        click.option("--out", type=click.Path(path_type=Path), default="experiments", show_default=True, metavar="DIR",
+                     help="Where experiments are kept."),
+        click.option("--name", help="Name of the experiment."),
+        click.option("--wandb", type=click.Choice(["auto", "online", "offline", "disabled"]), help="Weights & Biases mode."),
+        click.option("--address", help="An existing Ray cluster; default: a private Ray on this machine."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+experiment_argument = click.argument("experiment", metavar="EXP")
+out_option = click.option("--out", type=click.Path(path_type=Path), default="experiments", show_default=True, metavar="DIR",
+                          help="Where `latest` looks.")  # fmt: skip
+
+
+@cli.command()
+@selection
+@click.option("--resume", "resume_name", metavar="NAME", help="Continue the newest experiment of that name, or start it.")
+@as_json
+def run(as_json: bool, resume_name: str | None, **options: Any) -> None:
+    """Run the sweep of SPACE to its answer."""
+    from tune_app.driver.sweep import run_sweep
+    from tune_app.experiment import newest
+
+    options["name"] = resume_name or options["name"]
+    config, about = _select(options, quiet=as_json)
+    known = newest(options["out"], resume_name) if resume_name else None
+    if known is not None:
+        _carry_on(known, config, address=options["address"], as_json=as_json)
+    _say(_plan_lines(config), quiet=as_json)
+    experiment = run_sweep(
+        config, out=options["out"], address=options["address"], about=about, console=_console(quiet=as_json)
+    )
+    _finish(experiment, as_json=as_json)
+
+
+@cli.command()
+@selection
+@as_json
+def plan(as_json: bool, **options: Any) -> None:
+    """Show the trials, rungs and cost of SPACE. Trains nothing."""
+    from tune_app.plan import make_plan
+
+    config, _ = _select(options, quiet=as_json)
+    _show(make_plan(config).as_json(), _plan_lines(config), as_json=as_json)
+
+
+@cli.command()
+@selection
+@as_json
+def validate(as_json: bool, **options: Any) -> None:
+    """Check SPACE and say what is wrong with it, and where."""
+    config, _ = _select(options, quiet=True)
+    searched = ", ".join(config.parameters)
+    _show({"valid": True, "name": config.name, "model": config.model}, [f"{options['space']} is valid: {config.model}, searches {searched}"], as_json=as_json)  # fmt: skip
+
+
+@cli.command()
+@experiment_argument
+@out_option
+@as_json
+def status(experiment: str, out: Path, as_json: bool) -> None:
+    """Show every trial of EXP and where it stands."""
+    from tune_app.experiment import find
+    from tune_app.status import look, status_lines
+
+    found = look(find(experiment, out))
+    _show(found, status_lines(found), as_json=as_json)
+
+
+@cli.command()
+@experiment_argument
+@out_option
+@as_json
+def best(experiment: str, out: Path, as_json: bool) -> None:
+    """Show the best trial of EXP."""
+    from tune_app.experiment import find
+    from tune_app.status import answer, answer_lines
+
+    found = answer(find(experiment, out))
+    _show(found["best"], answer_lines(found), as_json=as_json)
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="A parameter of the model, e.g. beta=4.0.")
+@click.option("--data", default="cifar10", show_default=True, help="cifar10, shapes, or folder:DIR.")
+@click.option("--resolution", type=int, default=32, show_default=True, help="Side of an image in pixels.")
+@click.option("--epochs", type=click.IntRange(min=1), default=200, show_default=True, help="Passes over the training images.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of every random draw.")
+@click.option("--out", type=click.Path(path_type=Path), default="experiments", show_default=True, metavar="DIR")
+@as_json
+def train(model: str, sets: tuple[str, ...], data: str, as_json: bool, **options: Any) -> None:
+    """Train MODEL once, without a sweep and without Ray: a checkpoint every 10 epochs, samples every 5."""
+    from tune_app.train import train_once
+
+    found = train_once(model, assigned(sets), data, say=lambda line: _say([line], quiet=as_json), **options)
+    _show(found, [], as_json=as_json)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON schema of a SPACE file, for editors that complete and check."""
+    from tune_app.config.load import schema as json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def main() -> NoReturn:
+    """Run the command line; every error ends in a sentence and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except TuneAppError as error:
+        _raise_if_debugging(error)
+        click.echo(f"error: {error}", err=True)
+        if error.hint:
+            click.echo(f"  hint: {error.hint}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os._exit(0)  # the reader has left; flushing stdout at exit would complain
+    except Exception as error:
+        _raise_if_debugging(error)
+        click.echo(f"error: {type(error).__name__}: {error}", err=True)
+        click.echo("  hint: this is a fault of tune_app's; `tune_app --debug ...` shows where", err=True)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def assigned(sets: tuple[str, ...]) -> dict[str, str]:
+    """KEY=VALUE options as a mapping."""
+    pairs = {}
+    for item in sets:
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {item}: expected KEY=VALUE")
+        pairs[key.strip()] = value
+    return pairs
+
+
+def _select(options: dict[str, Any], *, quiet: bool) -> tuple[SweepConfig, dict[str, Any]]:
+    """The configuration the options ask for, the first line printed, and what the manifest says of the choice."""
+    from tune_app.config import load
+
+    path = load.find(options["space"])
+    profile, why = _profile(options["profile"], list(load.profile_names(path)), options["address"])
+    _say([why], quiet=quiet)
+    config = load.load(path, profile=profile, set=assigned(options["sets"]),
+                       **{key: options[key] for key in ("data", "trials", "seed", "name", "wandb")})  # fmt: skip
+    return config, {"profile": profile or AS_IT_STANDS, "source": str(path), "command": ["tune_app", *sys.argv[1:]]}
+
+
+def _profile(asked: str | None, known: list[str], address: str | None) -> tuple[str | None, str]:
+    """The profile to use, and the sentence that says which, why and how to choose."""
+    choose = f"choose with --profile {{{', '.join([AS_IT_STANDS, *known])}}}"
+    if asked == AS_IT_STANDS:
+        return None, f"profile: none, the file as it stands, as asked; {choose}"
+    if asked is not None:
+        return asked, f"profile: {asked}, as asked; {choose}"
+    from tune_app.driver.machine import gpus
+
+    found = gpus(address)
+    if found or "laptop" not in known:
+        return None, f"profile: none, the file as it stands ({found} GPU(s) found); {choose}"
+    return "laptop", f"profile: laptop, as no GPU was found; {choose}"
+
+
+def _plan_lines(config: SweepConfig) -> list[str]:
+    from tune_app.plan import make_plan
+    from tune_app.status import plan_lines
+
+    return plan_lines(make_plan(config), config)
+
+
+def _carry_on(experiment: Any, config: SweepConfig, *, address: str | None, as_json: bool) -> NoReturn:
+    from tune_app.driver.sweep import resume_sweep
+
+    resume_sweep(experiment, address=address, console=_console(quiet=as_json))
+    _finish(experiment, as_json=as_json)
+
+
+def _finish(experiment: Any, *, as_json: bool) -> NoReturn:
+    """Print the answer and leave with the exit code of how the sweep ended."""
+    from tune_app.status import answer, answer_lines, exit_code
+
+    found = answer(experiment)
+    _show(found, answer_lines(found), as_json=as_json)
+    sys.exit(exit_code(found))
+
+
+def _console(*, quiet: bool) -> Quiet:
+    from tune_app.trackers.console import Plain, Terminal
+
+    if quiet or not sys.stdout.isatty():
+        return Plain(to_stderr=quiet)
+    return Terminal()
+
+
+def _show(document: Any, lines: list[str], *, as_json: bool) -> None:
+    click.echo(json.dumps(document, indent=2, allow_nan=False) if as_json else "\n".join(lines), nl=as_json or bool(lines))
+
+
+def _say(lines: list[str], *, quiet: bool) -> None:
+    """Words about the work: to stdout, or to stderr where stdout is for one JSON document."""
+    for line in lines:
+        click.echo(line, err=quiet)
+
+
+def _raise_if_debugging(error: BaseException) -> None:
+    if "--debug" in sys.argv[1:]:
+        raise error

@@ -1,0 +1,192 @@
+"""What must hold between the blocks of a configuration, and between it and the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from search_spaces.distributions import Categorical, Distribution, Float, Scalar, SpaceError, same
+from search_spaces.space import Space
+from trainables.catalog import MODELS, Parameter
+
+if TYPE_CHECKING:
+    from tune_app.config.models import SweepConfig
+
+SAMPLING_POINTS = 3
+"""Values of each sampling parameter that an evaluation tries."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that does not hold, at a place of the configuration."""
+
+    key: tuple[str | int, ...]
+    message: str
+    hint: str = ""
+
+
+def check(config: SweepConfig) -> None:
+    """Raise a ValidationError of every fault; what depends on known names is looked at once the names are right."""
+    faults = [*_metric(config), *_names(config)]
+    if not faults:
+        faults = [*_ranges(config), *_fixed(config)]
+    if not faults:
+        faults = [*_space(config)]
+    if not faults:
+        faults = [*_baselines(config), *_noise_levels(config), *_langevin_step(config), *_warmup(config)]
+    if faults:
+        raise ValidationError.from_exception_data(
+            "SweepConfig",
+            [
+                InitErrorDetails(
+                    type=PydanticCustomError("fault", "{message}", {"message": fault.message, "hint": fault.hint}),
+                    loc=fault.key,
+                    input=None,
+                )
+                for fault in faults
+            ],
+        )
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """A hint: the word that was meant, or all there are."""
+    match = get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"did you mean {match[0]}?" if match else f"known are {', '.join(words)}"
+
+
+def _metric(config: SweepConfig) -> Iterator[Fault]:
+    metrics = [*MODELS[config.model].metrics]
+    if config.metric.name not in metrics:
+        yield Fault(
+            ("metric", "name"),
+            f"{config.model} has no metric {config.metric.name}",
+            nearest(config.metric.name, metrics),
+        )
+
+
+def _names(config: SweepConfig) -> Iterator[Fault]:
+    known = [*MODELS[config.model].parameters]
+    for block, name in chain((("parameters", n) for n in config.parameters), (("fixed", n) for n in config.fixed)):
+        if name not in known:
+            yield Fault((block, name), f"{config.model} has no parameter of that name", nearest(name, known))
+    for name in config.fixed:
+        if name in config.parameters:
+            hint = f"keep one; `parameters.{name}: null` in a profile or a --set takes the search away"
+            yield Fault(("fixed", name), "is searched under parameters as well", hint)
+
+
+def _ranges(config: SweepConfig) -> Iterator[Fault]:
+    for name, p in config.parameters.items():
+        parameter = MODELS[config.model].parameters[name]
+        for message in _misfits(parameter, p):
+            yield Fault(("parameters", name), message)
+        if p.stage == "sampling" and parameter.stage != "sampling":
+            yield Fault(
+                ("parameters", name), "touches the weights, so it cannot have stage: sampling", "leave stage out"
+            )
+
+
+def _misfits(parameter: Parameter, p: Distribution) -> Iterator[str]:
+    """Why the model would refuse values of the distribution."""
+    if isinstance(p, Categorical):
+        for choice in p.choices:
+            if complaint := parameter.complaint(choice):
+                yield f"choices: a value {complaint}"
+    elif parameter.choices:
+        yield f"must be categorical, with choices out of {', '.join(map(str, parameter.choices))}"
+    elif isinstance(p, Float) and isinstance(parameter.default, int):
+        yield "takes whole numbers: must be int, not float"
+    else:
+        for bound, value in (("low", p.low), ("high", p.high)):
+            if complaint := parameter.complaint(value):
+                yield f"{bound} {complaint}"
+
+
+def _fixed(config: SweepConfig) -> Iterator[Fault]:
+    for name, value in config.fixed.items():
+        parameter = MODELS[config.model].parameters[name]
+        complaint = parameter.complaint(value)
+        if parameter.choices and not any(same(value, choice) for choice in parameter.choices):
+            complaint = f"must be one of {', '.join(map(str, parameter.choices))}, not {value}"
+        if complaint:
+            yield Fault(("fixed", name), complaint)
+
+
+def _space(config: SweepConfig) -> Iterator[Fault]:
+    try:
+        space = config.space
+        _every_sampling_setting(space)
+        if config.search.sampler == "grid":
+            space.grid()
+    except SpaceError as error:
+        yield Fault(("parameters", error.parameter) if error.parameter else ("parameters",), str(error))
+
+
+def _every_sampling_setting(space: Space) -> None:
+    """Raise where an evaluation would try too many settings, whatever a `when` on training parameters says."""
+    anyhow = {name: p.model_copy(update={"when": {}}) for name, p in space.sampling.items()}
+    Space(anyhow).sampling_grid(SAMPLING_POINTS)
+
+
+def _baselines(config: SweepConfig) -> Iterator[Fault]:
+    space = config.space
+    for i, baseline in enumerate(config.baselines):
+        for name, value in baseline.items():
+            if message := _baseline_misfit(space, baseline, name, value):
+                hint = nearest(name, [*space.training]) if name not in config.parameters else ""
+                yield Fault(("baselines", i, name), message, hint)
+
+
+def _baseline_misfit(space: Space, baseline: dict[str, Scalar], name: str, value: Scalar) -> str | None:
+    if name in space.sampling:
+        return "is searched inside every evaluation; a baseline cannot set it"
+    if name not in space.parameters:
+        return "is not searched; a baseline sets searched parameters only"
+    for parent, allowed in space.parameters[name].when.items():
+        if parent in baseline and not any(same(baseline[parent], one) for one in allowed):
+            return f"is not searched when {parent} is {baseline[parent]}"
+    return space.parameters[name].complaint(value)
+
+
+def _extremes(config: SweepConfig, name: str) -> tuple[float, float]:
+    """Smallest and largest value that a numeric parameter takes in the sweep."""
+    p = config.parameters.get(name)
+    if p is None:
+        values: list[Scalar] = [config.constants[name]]
+    else:
+        values = [*p.choices] if isinstance(p, Categorical) else [p.low, p.high]
+        if p.when:
+            values.append(MODELS[config.model].parameters[name].default)  # where it is not searched
+    numbers = [float(value) for value in values]
+    return min(numbers), max(numbers)
+
+
+def _noise_levels(config: SweepConfig) -> Iterator[Fault]:
+    if config.model != "ncsn":
+        return
+    begin, end = _extremes(config, "sigma_begin")[1], _extremes(config, "sigma_end")[0]
+    if begin <= end:
+        block = next((b for b in ("parameters", "fixed") if "sigma_begin" in getattr(config, b)), "parameters")
+        message = f"the largest sigma_begin ({begin:g}) must be above the smallest sigma_end ({end:g})"
+        yield Fault((block, "sigma_begin"), message)
+
+
+def _langevin_step(config: SweepConfig) -> Iterator[Fault]:
+    if config.model == "ncsn" and "step_size" in config.parameters and _extremes(config, "step_lr")[1] > 0:
+        yield Fault(("parameters", "step_size"), "has no effect beside step_lr; keep one of them")
+
+
+def _warmup(config: SweepConfig) -> Iterator[Fault]:
+    if config.model != "beta_vae":
+        return
+    longest, first = _extremes(config, "kl_warmup_kimg")[1], config.scheduler.first_rung
+    if longest > first:
+        block = "fixed" if "kl_warmup_kimg" in config.fixed else "parameters"
+        message = f"the warm-up ({longest:g} kimg) must end before the first rung ({first:g} kimg)"
+        yield Fault((block, "kl_warmup_kimg"), message, "or else rungs compare different objectives")

@@ -1,0 +1,110 @@
+"""Pydantic's errors as sentences: where, what was expected, what was found, and the nearest valid word."""
+
+from __future__ import annotations
+
+import re
+from inspect import isclass
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from search_spaces.distributions import Categorical, Float, Int
+from tune_app.config.checks import nearest
+from tune_app.config.models import SweepConfig
+from tune_app.config.source import Key
+
+DISTRIBUTIONS: dict[str, type[BaseModel]] = {"float": Float, "int": Int, "categorical": Categorical}
+EXPECTED = {
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "model_type": "a block of `key: value`",
+    "model_attributes_type": "a block of `key: value`",
+    "dict_type": "a block of `key: value`",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "finite_number": "a finite number",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
+    "string_pattern_mismatch": "letters, digits, dots, dashes and underscores, 64 at most, no dot or dash first",
+}
+FOLLOWS = "default_factory_not_called"
+"""The type of an error that only says that another one stands before it."""
+SECRET = re.compile(r"(key|token|password|secret)$", re.IGNORECASE)
+
+
+def place(error: ErrorDetails) -> Key:
+    """Where in the data an error lies: pydantic also names the chosen kind of distribution, which no file says."""
+    key = error["loc"]
+    return key[:2] + key[3:] if key[:1] == ("parameters",) else key
+
+
+def sentence(error: ErrorDetails) -> tuple[str, str | None]:
+    """What must hold and what was found; a hint."""
+    kind, value, ctx = error["type"], error["input"], error.get("ctx", {})
+    if kind == "fault":
+        return ctx["message"], ctx["hint"] or None
+    if kind == "extra_forbidden":
+        return _unknown(error["loc"])
+    if kind == "missing":
+        return "is required and missing", None
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _untyped(value)
+    if kind in ("literal_error", "enum"):
+        return _unlisted(error["loc"], str(ctx["expected"]), value)
+    if kind in ("too_short", "string_too_short"):
+        return "must not be empty", None
+    if kind in EXPECTED:
+        return f"must be {EXPECTED[kind].format(**ctx)}, not {shown(value)}", None
+    return error["msg"].removeprefix("Value error, "), None
+
+
+def shown(value: Any) -> str:
+    """A value as the file says it, shortened."""
+    if isinstance(value, dict):
+        return "a block"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else f"{value!r:.60}"
+
+
+def _unknown(key: Key) -> tuple[str, str]:
+    word = str(key[-1])
+    if SECRET.search(word):
+        return "unknown key", "no secret belongs in this file; log in with `wandb login` or set WANDB_API_KEY"
+    return "unknown key", nearest(word, [*_block(key[:-1]).model_fields])
+
+
+def _block(key: Key) -> type[BaseModel]:
+    """The class of the block at a place that pydantic names."""
+    if key[:1] == ("parameters",):
+        return DISTRIBUTIONS[str(key[2])]
+    block: type[BaseModel] = SweepConfig
+    for name in key:
+        annotation = block.model_fields[str(name)].annotation
+        block = next(t for t in (annotation, *get_args(annotation)) if isclass(t) and issubclass(t, BaseModel))
+    return block
+
+
+def _untyped(value: Any) -> tuple[str, str | None]:
+    kinds = [*DISTRIBUTIONS]
+    if not isinstance(value, dict) or "type" not in value:
+        return f"needs a type: {', '.join(kinds)}", None
+    return f"type must be one of {', '.join(kinds)}, not {shown(value['type'])}", nearest(str(value["type"]), kinds)
+
+
+def _unlisted(key: Key, expected: str, value: Any) -> tuple[str, str | None]:
+    words = re.findall(r"'([^']*)'", expected)
+    if not words:
+        return f"must be {expected}, not {shown(value)}", None
+    if len(words) == 1:
+        return f"must be {words[0]}, not {shown(value)}", None
+    hint = nearest(value, words) if isinstance(value, str) else ""
+    return f"must be one of {', '.join(words)}, not {shown(value)}", hint if hint.startswith("did") else None

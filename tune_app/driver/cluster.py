@@ -1,0 +1,174 @@
+"""The Ray that a sweep runs on: started privately on loopback or joined, checked before the start, warmed, and left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from math import floor
+from pathlib import Path
+from typing import Any
+
+from tune_app.config.models import ResourcesConfig
+from tune_app.driver.machine import cpus, local_gpus
+from tune_app.errors import InputError
+from trainables.model import RunSpec
+
+# read by Ray when it is imported; Tune's own snapshots, tables, loggers and signal handling stay out of the way
+TUNE = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000",
+    # reports that follow each other fast come in one message, at most a quarter of a second late; a rung ends a message
+    "TUNE_RESULT_BUFFER_LENGTH": "1000",
+    "TUNE_RESULT_BUFFER_MIN_TIME_S": "0.25",
+    "TUNE_RESULT_BUFFER_MAX_TIME_S": "0.25",
+}
+LOCAL = {
+    # the switch of macOS and Windows, where Ray binds to the address it is given: every port on loopback alone
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What there is to run on; `slots` trials at once."""
+
+    cpus: float
+    gpus: float
+    slots: int
+    local: bool
+    scratch: Path
+    """A private folder for what Ray writes of its own."""
+
+
+@contextmanager
+def started(resources: ResourcesConfig, address: str | None) -> Iterator[Cluster]:
+    """Ray, joined at `address` or started here and ended with the block; raises InputError if no trial would fit."""
+    os.environ.update(TUNE)
+    if address is None:
+        os.environ.update(LOCAL)
+    scratch = Path(tempfile.mkdtemp(prefix="tune_app-"))
+    mask = os.umask(0o077)
+    try:
+        if address is None:
+            _check_local(resources)
+            if not os.access(Path.home(), os.W_OK):
+                os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_token(scratch)))
+        import ray
+
+        ray.init(**_arguments(address, scratch))
+        yield _look(resources, local=address is None, scratch=scratch)
+    finally:
+        with suppress(ImportError):
+            import ray
+
+            ray.shutdown()
+        os.umask(mask)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def joined(address: str) -> Iterator[dict[str, float]]:
+    """The resources of the cluster at `address`, for a look before the sweep."""
+    os.environ.update(TUNE)
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from None
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def _arguments(address: str | None, scratch: Path) -> dict[str, Any]:
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
+    if address is not None:
+        return {**common, "address": address}
+    return {
+        **common,
+        "address": "local",
+        "num_cpus": cpus(),
+        "num_gpus": local_gpus(),
+        "include_dashboard": False,
+        "object_store_memory": 256 * 2**20,
+        "_node_ip_address": "127.0.0.1",
+        "_temp_dir": str(scratch / "ray"),
+    }
+
+
+def _token(scratch: Path) -> Path:
+    """A token file of our own where Ray's place for it, the home folder, cannot be written."""
+    from secrets import token_hex
+
+    path = scratch / "token"
+    path.write_text(token_hex(32))
+    return path
+
+
+def _check_local(resources: ResourcesConfig) -> None:
+    _check_fits(resources, [{"CPU": float(cpus()), "GPU": float(local_gpus())}], "this machine")
+
+
+def _check_fits(resources: ResourcesConfig, nodes: list[dict[str, float]], where: str) -> None:
+    for node in nodes:
+        if resources.cpu <= node.get("CPU", 0) and resources.gpu <= node.get("GPU", 0):
+            return
+    most = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+    raise InputError(
+        f"resources: a trial asks for {resources.cpu:g} CPUs and {resources.gpu:g} GPUs, but {where} has {most}",
+        hint="lower them, for instance with --set resources.gpu=0 --set resources.cpu=1, or take --profile laptop",
+    )
+
+
+def _look(resources: ResourcesConfig, *, local: bool, scratch: Path) -> Cluster:
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    _check_fits(resources, nodes, "this machine" if local else "no node of the cluster fits it: it")
+    slots = sum(_slots(resources, node) for node in nodes)
+    total = [sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")]
+    return Cluster(cpus=total[0], gpus=total[1], slots=slots, local=local, scratch=scratch)
+
+
+def _slots(resources: ResourcesConfig, node: dict[str, float]) -> int:
+    """Trials that fit on one node at once; a fraction of a GPU is never spread over two."""
+    by_cpu = floor(node.get("CPU", 0) / resources.cpu + 1e-9)
+    if resources.gpu == 0:
+        return by_cpu
+    gpus = floor(node.get("GPU", 0) + 1e-9)
+    by_gpu = gpus * floor(1 / resources.gpu + 1e-9) if resources.gpu <= 1 else floor(gpus / resources.gpu)
+    return min(by_cpu, by_gpu)
+
+
+def prepared(spec: RunSpec, *, threads: int) -> str:
+    """Decode the data of `spec` on a worker before the first trial is asked for; its fingerprint.
+
+    Raises InputError where the data cannot be used.
+    """
+    import ray
+    from ray.exceptions import RayTaskError
+
+    from trainables.model import DataError
+    from trainables.ray_trainable import prepare
+
+    try:
+        return str(ray.get(ray.remote(prepare).remote(spec, threads)))
+    except RayTaskError as error:
+        if isinstance(error.cause, DataError):
+            raise InputError(f"data: {error.cause}") from None
+        raise

@@ -1,0 +1,48 @@
+"""The tree of errors: what a user is told, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class TuneAppError(Exception):
+    """It ran and failed; `hint` is the next step to take."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(TuneAppError):
+    """The input was wrong and nothing ran."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a configuration; where: `file:line:column`, or the option that said it."""
+
+    where: str
+    message: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" + (f"\n  hint: {self.hint}" if self.hint else "")
+
+
+class ConfigError(InputError):
+    """A configuration was refused; the message has a line for each problem, its hint below it."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class Interrupted(TuneAppError):
+    """Stopped from outside and resumable."""
+
+    exit_code = 130

@@ -1,0 +1,131 @@
+"""An experiment and a plan as a person or a program reads them: the documents of --json and the lines beside them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tune_app.config.models import SweepConfig
+from tune_app.experiment import Experiment
+from tune_app.plan import Plan
+from tune_app.results import TrialRecord, best, describe
+from tune_app.trackers.console import assignments, clock, short
+
+
+def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
+    """What would run, in words."""
+    ladder = " -> ".join(f"{rung:g}" for rung in plan.rungs)
+    asha = config.scheduler
+    stopping = "no trial is stopped early" if asha.type == "none" else f"ASHA keeps the best 1/{asha.reduction_factor:g} of a rung"
+    if asha.type == "asha" and asha.trust:
+        stopping += f" once {asha.trust.trials} finished trials agree with it (tau >= {asha.trust.tau:g})"
+    lines = [
+        f"plan: {plan.trials} trials of {plan.model} ({plan.baselines} of them baselines), {plan.metric} to be minimised",
+        f"  data {config.data.name}{f' {config.data.path}' if config.data.path else ''}, {config.data.resolution} pixels; "
+        f"searches {', '.join(config.parameters)}",
+        f"  rungs at {ladder} kimg; {stopping}",
+        f"  {plan.kimg_least:g} to {plan.kimg_most:g} kimg of training; the time is shown once the first trial reports",
+        f"  a trial takes {plan.cpu:g} CPU and {plan.gpu:g} GPU",
+    ]
+    limits = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in plan.budget.items() if value is not None)
+    return [*lines, *([f"  budget: {limits}"] if limits else [])]
+
+
+def look(experiment: Experiment) -> dict[str, Any]:
+    """`status --json`: the sweep's state and every trial's."""
+    folded, metric = experiment.folded(), experiment.config().metric.name
+    state = folded.state
+    if state == "running" and not _held(experiment):
+        state = "interrupted"
+    return {
+        "experiment": str(experiment.folder),
+        "state": state,
+        "metric": metric,
+        "counts": {name: count for name, count in folded.counts.items() if count},
+        "trials": [_row(record, metric) for record in folded.trials.values()],
+    }
+
+
+def status_lines(found: dict[str, Any]) -> list[str]:
+    counts = ", ".join(f"{count} {state}" for state, count in found["counts"].items())
+    lines = [f"{found['experiment']}: {found['state']}; {counts or 'no trial yet'}"]
+    for row in found["trials"]:
+        value = "" if row["value"] is None else f"  {found['metric']} {row['value']:.4g}"
+        reason = f" ({row['reason']})" if row["reason"] else ""
+        lines.append(f"  {row['trial']}  {row['state'] + reason:24}{row['kimg']:>9g} kimg{value}")
+    return lines
+
+
+def answer(experiment: Experiment) -> dict[str, Any]:
+    """What the sweep found: its summary, with the experiment's folder and the first error if there was one."""
+    if experiment.summary.exists():
+        found = json.loads(experiment.summary.read_text())
+    else:
+        folded, config = experiment.folded(), experiment.config()
+        record = best(folded.trials.values(), config.metric.name)
+        found = {
+            "name": config.name,
+            "state": folded.state,
+            "trials": {state: count for state, count in folded.counts.items() if count},
+            "metric": config.metric.model_dump(),
+            "best": record and describe(record, config.metric.name),
+            "warnings": [],
+        }
+    failures = [(r.id, r.failures[-1]["message"]) for r in experiment.records() if r.failures and r.state == "failed"]
+    return {"experiment": str(experiment.folder), **found, "first_error": failures[0] if failures else None}
+
+
+def answer_lines(found: dict[str, Any]) -> list[str]:
+    """The answer in words: the winner, what ended how, where the pictures are, what to do next."""
+    folder, metric = Path(found["experiment"]), found["metric"]["name"]
+    where = os.path.relpath(folder)
+    counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
+    spent = f" in {clock(found['cost']['hours'] * 3600)}, {found['cost']['kimg']:g} kimg trained" if "cost" in found else ""
+    lines = ["", f"{found['name']}: {found['state']}; {counts or 'no trial'}{spent}"]
+    winner = found["best"]
+    if winner is None:
+        lines.append("no trial reached a rung, so there is no best one")
+    else:
+        error = "" if winner["stderr"] is None else f" ± {winner['stderr']:.2g}"
+        lines.append(f"best: trial {winner['trial']}, {metric} {winner['value']:.4g}{error} at {winner['kimg']:g} kimg ({winner['source']})")
+        lines += [f"  {name:16}{short(value)}" for name, value in winner["params"].items()]
+        lines += [f"  {name:16}{os.path.join(where, path)}" for name, path in winner["pictures"].items()]
+    if found["first_error"]:
+        trial, message = found["first_error"]
+        lines.append(f"first failure: trial {trial}: {message} (trials/{trial}/error.txt)")
+    lines += [f"warning: {warning}" for warning in found["warnings"]]
+    if found["state"] in ("interrupted", "running"):
+        lines.append(f"carry on with: python -m tune_app run --resume {found['name']} SPACE")
+    return [*lines, f"next: python -m tune_app best {where}   |   python -m tune_app status {where}"]
+
+
+def exit_code(found: dict[str, Any]) -> int:
+    """0 done, 1 no trial succeeded, 130 interrupted and resumable."""
+    return {"interrupted": 130, "failed": 1}.get(found["state"], 0)
+
+
+def _row(record: TrialRecord, metric: str) -> dict[str, Any]:
+    return {
+        "trial": record.id,
+        "state": record.state,
+        "reason": record.reason,
+        "kimg": record.kimg,
+        "value": record.value(metric),
+        "params": record.params,
+        "failures": len(record.failures),
+    }
+
+
+def _held(experiment: Experiment) -> bool:
+    """Whether a driver holds the experiment's lock."""
+    try:
+        with (experiment.folder / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

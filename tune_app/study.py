@@ -1,0 +1,127 @@
+"""Events told to an Optuna study: one record a trial, in the state it really has.
+
+A trial stopped by ASHA is told as PRUNED with its rung values, not COMPLETE: a KID at 1 kimg must not compete with one
+at 20. A failed one is FAIL, one that reached max_kimg COMPLETE. The study can be lost and made again from the log.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState, create_trial
+
+from search_spaces.space import Space
+from search_spaces.to_optuna import distribution
+from tune_app.events import Event
+from tune_app.experiment import Experiment
+
+STATES = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+class StudyTeller:
+    """Listener that keeps an Optuna study equal to the log; trial n of the log is trial n of the study."""
+
+    def __init__(self, study: optuna.Study, space: Space, metric: str) -> None:
+        self.study = study
+        self._storage = study._storage
+        self._distributions = {name: distribution(p) for name, p in space.parameters.items()}
+        self._sampling = set(space.sampling)
+        self._metric = metric
+        self._ids: dict[str, int] = {}
+        self._last: dict[str, Event] = {}
+
+    def __call__(self, event: Event) -> None:
+        if event["event"] == "asked":
+            self._asked(event)
+        elif event["event"] == "reported" and event["rung"]:
+            self._reported(event)
+        elif event["event"] == "ended":
+            self._ended(event)
+
+    def adopt(self, trial: str, trial_id: int) -> None:
+        """The study itself proposed `trial`: when the log tells of it, it is there already."""
+        self._ids[trial] = trial_id
+
+    def _asked(self, event: Event) -> None:
+        if event["trial"] in self._ids:
+            return
+        searched = {
+            name: value for name, value in event["params"].items() if name in self._distributions and name not in self._sampling
+        }
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=searched,
+            distributions={name: self._distributions[name] for name in searched},
+            user_attrs={"trial": event["trial"], "source": event["source"]},
+        )
+        self._ids[event["trial"]] = self._storage.create_new_trial(self.study._study_id, template_trial=template)
+
+    def _reported(self, event: Event) -> None:
+        self._last[event["trial"]] = event
+        value = event["metrics"].get(self._metric)
+        if value is not None:
+            # the step of an intermediate value is an int: images, not kimg
+            self._storage.set_trial_intermediate_value(self._ids[event["trial"]], round(event["kimg"] * 1000), value)
+
+    def _ended(self, event: Event) -> None:
+        trial_id, last = self._ids[event["trial"]], self._last.pop(event["trial"], None)
+        for name, value in (last or {}).get("sampling", {}).items():
+            if name in self._sampling:  # the inner search's best value, given to the trial late
+                known = self._distributions[name]
+                self._storage.set_trial_param(trial_id, name, known.to_internal_repr(value), known)
+        value = last["metrics"].get(self._metric) if last else None
+        state = STATES[event["state"]]
+        if state is TrialState.COMPLETE and value is None:
+            state = TrialState.FAIL
+        self._storage.set_trial_state_values(trial_id, state, [value] if state is TrialState.COMPLETE else None)
+
+
+class OuterSampler(optuna.samplers.BaseSampler):
+    """A sampler that proposes training-stage parameters only, though finished trials carry sampling-stage ones too."""
+
+    def __init__(self, inner: optuna.samplers.BaseSampler, space: Space) -> None:
+        self._inner = inner
+        self._hidden = set(space.sampling)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        found = self._inner.infer_relative_search_space(study, trial)
+        return {name: item for name, item in found.items() if name not in self._hidden}
+
+    def sample_relative(self, study: optuna.Study, trial: optuna.trial.FrozenTrial, search_space: Any) -> dict[str, Any]:
+        return self._inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+
+def rebuild(experiment: Experiment, name: str, events: Iterable[Event], space: Space, metric: str) -> StudyTeller:
+    """The experiment's study made anew from the log, so that no zombie of a dead driver survives in it; and its teller."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    temporary = experiment.folder / ".study.journal.new"
+    for stale in (temporary, Path(f"{temporary}.lock"), Path(f"{experiment.study}.lock")):
+        with suppress(FileNotFoundError):
+            stale.unlink()
+    teller = StudyTeller(_journal(temporary, name), space, metric)
+    for event in events:
+        teller(event)
+    os.replace(temporary, experiment.study)
+    live = StudyTeller(_journal(experiment.study, name), space, metric)
+    live._ids, live._last = teller._ids, teller._last  # trial ids are positions in the journal: the same in both
+    return live
+
+
+def _journal(path: Path, name: str) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    return optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
