@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +13,35 @@ from ray import tune
 from trainables.model import NonFiniteError, RunSpec
 from trainables.trial import Trial
 
-PARKED_SECONDS = 0.2
+PARKED_SECONDS, WARM_SECONDS = 0.2, 0.02
 
 
 class RayTrial(tune.Trainable):  # type: ignore[misc]  # ray is not typed
     """One actor, one trial object at a time: a reused actor throws the last one away whole.
 
-    `config`: `spec` (a RunSpec), `rungs`, `report_kimg`, `threads`, and `stop_file`, whose presence asks to park.
+    `config`: `spec` (a RunSpec), `rungs`, `report_kimg`, `threads`, and `stop_file`, whose presence asks to park. Without
+    a `spec` the actor only starts, and waits for its first trial.
     """
 
-    trial: Trial
+    trial: Trial | None
 
     def setup(self, config: dict[str, Any]) -> None:
         _threads(config["threads"])
         self._stop_file = Path(config["stop_file"])
         self._parked = False
-        self.trial = Trial(config["spec"], rungs=config["rungs"], report_kimg=config["report_kimg"])
+        self.trial = None
+        if "spec" in config:
+            self.trial = Trial(config["spec"], rungs=config["rungs"], report_kimg=config["report_kimg"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        del self.trial
+        self.trial = None
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
+        if self.trial is None:
+            time.sleep(WARM_SECONDS)
+            return {"warm": True}
         if self._parked:
             time.sleep(PARKED_SECONDS)
             return {"parked": True}
@@ -45,15 +50,22 @@ class RayTrial(tune.Trainable):  # type: ignore[misc]  # ray is not typed
         except NonFiniteError as error:
             return {"failed": str(error)}
         self._parked = self._stop_file.exists()
-        result = {"report": asdict(report), "parked": self._parked}
+        result = {"report": report, "parked": self._parked}  # a Report, not a dict, which Tune would flatten
         if report.rung or self._parked:
             result["should_checkpoint"] = True
         return result
 
+    def train_buffered(self, *limits: float) -> list[dict[str, Any]]:
+        # Tune 2.60 hands over (count, seconds) where the method it calls takes (seconds, count)
+        results: list[dict[str, Any]] = super().train_buffered(min(limits), max(limits))
+        return results
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
+        assert self.trial
         self.trial.save(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint: str) -> None:
+        assert self.trial
         self.trial.load(Path(checkpoint))
 
 

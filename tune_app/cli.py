@@ -192,12 +192,12 @@ def assigned(sets: tuple[str, ...]) -> dict[str, str]:
 
 def _select(options: dict[str, Any], *, quiet: bool) -> tuple[SweepConfig, dict[str, Any]]:
     """The configuration the options ask for, the first line printed, and what the manifest says of the choice."""
-    from tune_app.config import load
+    from tune_app.config.load import find, load, profile_names
 
-    path = load.find(options["space"])
-    profile, why = _profile(options["profile"], list(load.profile_names(path)), options["address"])
+    path = find(options["space"])
+    profile, why = _profile(options["profile"], list(profile_names(path)), options["address"])
     _say([why], quiet=quiet)
-    config = load.load(path, profile=profile, set=assigned(options["sets"]),
+    config = load(path, profile=profile, set=assigned(options["sets"]),
                        **{key: options[key] for key in ("data", "trials", "seed", "name", "wandb")})  # fmt: skip
     return config, {"profile": profile or AS_IT_STANDS, "source": str(path), "command": ["tune_app", *sys.argv[1:]]}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_app import results
-from tune_app.config import load
+from tune_app.config.load import load
 from tune_app.config.models import SweepConfig
 from tune_app.errors import InputError
 from tune_app.events import read
@@ -68,7 +68,7 @@ class Experiment:
 
     def config(self) -> SweepConfig:
         """The resolved configuration this experiment runs with."""
-        return load.load(self.sweep_yaml)
+        return load(self.sweep_yaml)
 
     def records(self) -> list[TrialRecord]:
         """Every trial, in the order they were asked for."""

@@ -27,7 +27,7 @@ def config(model: str, seed: int, stop_file: Path) -> dict[str, Any]:
 
 
 def numbers(trainable: RayTrial) -> list[dict[str, float]]:
-    reports = [trainable.step()["report"]["metrics"] for _ in range(2)]
+    reports = [trainable.step()["report"].metrics for _ in range(2)]
     return [{name: value for name, value in report.items() if not name.endswith("_seconds")} for report in reports]
 
 

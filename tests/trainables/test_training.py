@@ -80,9 +80,8 @@ def test_training_ends_exactly_at_the_mark_and_no_batch_is_a_single_image(monkey
 
 def test_reported_losses_are_means_over_the_images() -> None:
     run = tiny_run("ncsn", lr=1e-12)
-    assert run.train(300)["loss"] == pytest.approx(
-        3 * 16 * 16 / 2, rel=0.5
-    )  # the sum over dimensions, trained as a mean
+    # a sum over dimensions though trained as a mean
+    assert run.train(300)["loss"] == pytest.approx(3 * 16 * 16 / 2, rel=0.5)
 
 
 class Planted:
@@ -186,12 +185,13 @@ def test_building_a_model_leaves_the_global_generator_as_it_was() -> None:
 
 
 @KINDS
-def test_losses_stay_float32_under_bfloat16(kind: str) -> None:
+def test_losses_and_samples_stay_float32_under_bfloat16(kind: str) -> None:
     model = tiny_model(tiny_spec(kind))
     x = torch.rand(64, 3, 16, 16)
     exact = model.loss(model.network, x, 0, torch.Generator().manual_seed(0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = model.loss(model.network, x, 0, torch.Generator().manual_seed(0))
+        assert model.sample(model.network, 3, {}, 4, torch.Generator().manual_seed(0)).dtype == torch.float32
     for name, loss in losses.items():
         assert loss.dtype == torch.float32
         assert loss.mean().item() == pytest.approx(exact[name].mean().item(), rel=0.05)

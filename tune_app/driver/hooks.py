@@ -16,6 +16,7 @@ from tune_app.driver.ray_trial import TrackedTrial
 from tune_app.events import Event, EventLog
 from tune_app.experiment import Experiment, write
 from tune_app.results import Records, TrialRecord
+from trainables.trial import Report
 
 KEPT_CHECKPOINTS = 2
 
@@ -32,42 +33,60 @@ class Rungs(FIFOScheduler):
     """Tune's scheduler: writes each report with the decision that the book takes on it."""
 
     def __init__(
-        self, book: RungBook, metric: str, experiment: Experiment, log: EventLog, records: Records, limits: Limits
+        self,
+        book: RungBook,
+        metric: str,
+        experiment: Experiment,
+        log: EventLog,
+        records: Records,
+        limits: Limits,
+        *,
+        slots: int,
     ) -> None:
         super().__init__()
         self._book, self._metric = book, metric
         self._experiment, self._log, self._records, self._limits = experiment, log, records, limits
+        self._slots, self._warm = slots, set[str]()
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         return True
 
     def on_trial_result(self, tune_controller: Any, trial: TrackedTrial, result: dict[str, Any]) -> str:
+        if result.get("warm"):
+            return self._warmed(trial.trial_id)
         record = self._records.trials[trial.trial_id]
         if result.get("parked"):
             self._limits.parked.add(record.id)
         if "failed" in result:
             return self._failed(record, result["failed"])
         report = result.get("report")
-        if report is None or any(known.kimg == report["kimg"] for known in record.reports):
+        if report is None or any(known.kimg == report.kimg for known in record.reports):
             return str(TrialScheduler.CONTINUE)  # parked, or computed a second time after a resume or a retry
         return self._reported(record, report)
 
     def on_trial_error(self, tune_controller: Any, trial: TrackedTrial) -> None:
+        if trial.trial_id not in self._records.trials:
+            return  # an actor that could not start: its first trial will say why
         kind, message, traceback = trial.failure or ("error", "unknown error", "")
         folder = self._experiment.trial(trial.trial_id)
         folder.mkdir(parents=True, exist_ok=True)
         write(folder / "error.txt", traceback + "\n")
         self._log.append("failed", trial=trial.trial_id, kind=kind, message=message, retry=trial.should_recover())
 
+    def _warmed(self, name: str) -> str:
+        """Let the actors go to their first trials together: Tune gives up the start of one when another falls free."""
+        self._warm.add(name)
+        return str(TrialScheduler.STOP if len(self._warm) >= self._slots else TrialScheduler.CONTINUE)
+
     def _failed(self, record: TrialRecord, message: str) -> str:
         self._log.append("failed", trial=record.id, kind="non_finite", message=message, retry=False)
         return str(TrialScheduler.STOP)
 
-    def _reported(self, record: TrialRecord, report: dict[str, Any]) -> str:
-        kimg, pictures = report["kimg"], report.pop("pictures")
+    def _reported(self, record: TrialRecord, report: Report) -> str:
+        kimg = report.kimg
         decision, trusted = "continue", None
-        if report["rung"]:
-            value = report["metrics"].get(self._metric)
+        if report.rung:
+            value = report.metrics.get(self._metric)
             if value is None or not isfinite(value):
                 return self._failed(record, f"{self._metric} is {value} at {kimg:g} kimg")
             decision, trusted = self._book.report(record.id, kimg, value, protected=record.source == "baseline")
@@ -75,7 +94,7 @@ class Rungs(FIFOScheduler):
                 self._limits.stop(record.id, "budget")
         if decision == "continue" and self._limits.reason(record.id):
             decision = "stop"
-        fields = {**report, "decision": decision, "pictures": self._draw(record, kimg, pictures)}
+        fields = {**vars(report), "decision": decision, "pictures": self._draw(record, kimg, report.pictures)}
         if trusted is not None:
             fields["trusted"] = trusted
         self._log.append("reported", trial=record.id, **fields)

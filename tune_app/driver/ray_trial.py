@@ -10,7 +10,6 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.experiment import Trial
 
 from trainables.ray_trainable import RayTrial
-from tune_app.results import TrialRecord
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -20,20 +19,21 @@ class TrackedTrial(Trial):
 
     def __init__(
         self,
-        record: TrialRecord,
+        name: str,
         *,
+        failed: int,
         retries: int,
         config: dict[str, Any],
         resources: tune.PlacementGroupFactory,
         storage: Any,
     ) -> None:
-        self._failed = len(record.failures)
+        self._failed = failed
         self._retries = retries
         self.failure: tuple[str, str, str] | None = None
         super().__init__(
             RayTrial.__name__,
             config=config,
-            trial_id=record.id,
+            trial_id=name,
             storage=storage,
             placement_group_factory=resources,
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),

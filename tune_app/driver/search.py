@@ -17,6 +17,7 @@ from ray.tune.search import SearchAlgorithm
 
 from search_spaces.to_optuna import suggest
 from tune_app.config.models import SweepConfig
+from tune_app.driver.cluster import Cluster
 from tune_app.driver.limits import Limits
 from tune_app.driver.ray_trial import TrackedTrial
 from tune_app.events import EventLog
@@ -25,6 +26,7 @@ from tune_app.plan import trial_count
 from tune_app.results import Records, TrialRecord
 from tune_app.study import OuterSampler, StudyTeller
 
+WARM = "warm-"
 Arguments = Callable[[TrialRecord], dict[str, Any]]
 
 
@@ -40,22 +42,25 @@ class Search(SearchAlgorithm):
         teller: StudyTeller,
         limits: Limits,
         *,
-        slots: int,
+        cluster: Cluster,
         arguments: Arguments,
     ) -> None:
-        self.metric = None
         self._config, self._experiment, self._log, self._records = config, experiment, log, records
-        self._teller, self._limits, self._slots, self._arguments = teller, limits, slots, arguments
+        self._teller, self._limits, self._slots, self._arguments = teller, limits, cluster.slots, arguments
         self._unfinished = deque(record.id for record in records.trials.values() if not record.ended)
         self._live: set[str] = set()
         self._closed = False
         self._total = trial_count(config)
         self._grid = _shuffled_grid(config) if config.search.sampler == "grid" else None
         self._storage = StorageContext(storage_path=str(experiment.folder), experiment_dir_name="trials")
+        self._scratch = StorageContext(storage_path=str(cluster.scratch), experiment_dir_name="warm")
+        self._cold = cluster.slots if reuses_actors(config) else 0
 
     def next_trial(self) -> TrackedTrial | None:
         if self.is_finished() or len(self._live) >= self._slots or self._limits.hold:
             return None
+        if self._cold:
+            return self._warm_up()
         if self._unfinished:
             record = self._records.trials[self._unfinished.popleft()]
         elif len(self._records.trials) < self._total and not self._limits.spent:
@@ -79,6 +84,8 @@ class Search(SearchAlgorithm):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._live.discard(trial_id)
+        if trial_id.startswith(WARM):
+            return
         record = self._records.trials[trial_id]
         if record.ended or self._limits.interrupted and not self._decided(record):
             return
@@ -121,20 +128,37 @@ class Search(SearchAlgorithm):
     def _next_grid_point(self, number: int) -> dict[str, Any]:
         return {} if self._grid is None else self._grid[number - len(self._config.baselines)]
 
+    def _warm_up(self) -> TrackedTrial:
+        """A trial of no work: its actor is up before the first real one is asked for, and is then reused."""
+        self._cold -= 1
+        name = f"{WARM}{self._cold}"
+        self._live.add(name)
+        return self._build(name, {"threads": 1, "stop_file": str(self._experiment.stop_file)}, storage=self._scratch)
+
     def _tracked(self, record: TrialRecord) -> TrackedTrial:
-        resources = self._config.resources
-        gpu = resources.gpu if record.gpu is None else record.gpu
-        trial = TrackedTrial(
-            record,
-            retries=self._config.failures.retries,
-            config=self._arguments(record),
-            resources=tune.PlacementGroupFactory([{"CPU": resources.cpu, "GPU": gpu} if gpu else {"CPU": resources.cpu}]),
-            storage=self._storage,
-        )
+        trial = self._build(record.id, self._arguments(record), storage=self._storage, record=record)
         _restore_last_checkpoint(trial, self._experiment, record)
         return trial
 
+    def _build(
+        self, name: str, config: dict[str, Any], *, storage: StorageContext, record: TrialRecord | None = None
+    ) -> TrackedTrial:
+        resources = self._config.resources
+        gpu = resources.gpu if record is None or record.gpu is None else record.gpu
+        return TrackedTrial(
+            name,
+            failed=len(record.failures) if record else 0,
+            retries=self._config.failures.retries if record else 0,
+            config=config,
+            resources=tune.PlacementGroupFactory([{"CPU": resources.cpu, "GPU": gpu} if gpu else {"CPU": resources.cpu}]),
+            storage=storage,
+        )
+
     # the rest of Tune's interface: snapshots are out of the game, the log is the truth
+    @property
+    def metric(self) -> str:
+        return self._config.metric.name
+
     @property
     def total_samples(self) -> int:
         return self._total
@@ -153,6 +177,11 @@ class Search(SearchAlgorithm):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def reuses_actors(config: SweepConfig) -> bool:
+    """Short CPU trials share their actor; a GPU trial of minutes gets a clean process."""
+    return config.resources.gpu == 0
 
 
 def _restore_last_checkpoint(trial: TrackedTrial, experiment: Experiment, record: TrialRecord) -> None:

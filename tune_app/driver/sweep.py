@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_app import results, study
-from tune_app.config import load
+from tune_app.config.load import dump
 from tune_app.config.models import SweepConfig
 from tune_app.driver import cluster as ray_cluster
 from tune_app.driver.cluster import Cluster
@@ -41,7 +41,7 @@ def run_sweep(
     with ray_cluster.started(config.resources, address) as cluster:
         fingerprint = _prepare(config)
         experiment = create(out, config.name)
-        write(experiment.sweep_yaml, load.dump(config))
+        write(experiment.sweep_yaml, dump(config))
         write_json(experiment.manifest, _manifest(config, cluster, fingerprint, about or {}))
         with experiment.locked():
             _drive(config, experiment, cluster, console or Quiet())
@@ -64,7 +64,7 @@ def _drive(config: SweepConfig, experiment: Experiment, cluster: Cluster, consol
     from tune_app.driver.asha import RungBook, Trust
     from tune_app.driver.hooks import Rungs, Watcher, replay
     from tune_app.driver.limits import Limits
-    from tune_app.driver.search import Search
+    from tune_app.driver.search import Search, reuses_actors
 
     experiment.stop_file.unlink(missing_ok=True)
     log = EventLog(experiment.events)
@@ -78,7 +78,7 @@ def _drive(config: SweepConfig, experiment: Experiment, cluster: Cluster, consol
     log.listen(console.event)
     limits = Limits(config.budget, experiment, records, cpu=config.resources.cpu, gpu=config.resources.gpu, hours=hours)
     search = Search(
-        config, experiment, log, records, teller, limits, slots=cluster.slots, arguments=_arguments(config, experiment)
+        config, experiment, log, records, teller, limits, cluster=cluster, arguments=_arguments(config, experiment)
     )
     console.begin(config, experiment, records, cluster.slots)
     log.append("sweep_resumed" if log.events else "sweep_started", name=config.name, seed=config.search.seed)
@@ -92,10 +92,10 @@ def _drive(config: SweepConfig, experiment: Experiment, cluster: Cluster, consol
                     name="tune",
                     storage_path=str(cluster.scratch),
                     search_alg=search,
-                    scheduler=Rungs(book, metric, experiment, log, records, limits),
+                    scheduler=Rungs(book, metric, experiment, log, records, limits, slots=cluster.slots),
                     stop=limits,
                     callbacks=[Watcher(metric, experiment, log, records, console.pulse)],
-                    reuse_actors=config.resources.gpu == 0,  # a GPU trial of minutes gets a clean process
+                    reuse_actors=reuses_actors(config),
                     raise_on_failed_trial=False,
                     verbose=0,
                 )

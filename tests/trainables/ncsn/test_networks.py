@@ -81,14 +81,15 @@ def test_refinenet_takes_the_nearest_trained_level() -> None:
     assert net.level(column(5.0, 0.4, 0.2, 0.012)).tolist() == [0, 0, 1, 2]
 
 
-def test_every_level_norm_of_a_refinenet_speaks_for_its_level_alone() -> None:
+@pytest.mark.parametrize("term", ["gamma", "alpha", "beta"])
+def test_every_term_of_a_refinenets_norms_speaks_for_its_level_alone(term: str) -> None:
     net = RefineNet(4, [1.0, 0.1])
     x = torch.rand(1, 3, 16, 16).repeat(2, 1, 1, 1)
     same, before = net(x, column(1.0, 1.0)), net(x, column(1.0, 0.1))
     assert torch.allclose(same[0], same[1], atol=1e-5)
     assert not torch.allclose(before[0], before[1], atol=1e-3)
     for norm in (module for module in net.modules() if isinstance(module, LevelNorm)):
-        norm.gamma.data[1] += 1
+        getattr(norm, term).data[1] += torch.rand(norm.beta.shape[1])
     after = net(x, column(1.0, 0.1))
     assert torch.allclose(after[0], before[0], atol=1e-5)
     assert not torch.allclose(after[1], before[1], atol=1e-3)
