@@ -19,14 +19,28 @@ from statistics import median
 import click
 
 TRIALS, REPORTS, STEP_SECONDS, WORKERS = 50, 9, 0.02, 2
-SETTINGS = (
-    "scheduler.type=none", f"scheduler.max_kimg={REPORTS}", "evaluation.report_kimg=1", f"fixed.step_seconds={STEP_SECONDS}",
-)  # fmt: skip
+SETTINGS = [
+    "scheduler.type=none",
+    f"scheduler.max_kimg={REPORTS}",
+    "evaluation.report_kimg=1",
+    f"fixed.step_seconds={STEP_SECONDS}",
+]
 
 
 def once(out: Path) -> dict[str, float]:
     sets = [word for setting in SETTINGS for word in ("--set", setting)]
-    command = [sys.executable, "-m", "tune_app", "run", "branin_space.yaml", "--trials", str(TRIALS), "--out", str(out), *sets]
+    command = [
+        sys.executable,
+        "-m",
+        "tune_app",
+        "run",
+        "branin_space.yaml",
+        "--trials",
+        str(TRIALS),
+        "--out",
+        str(out),
+        *sets,
+    ]
     began = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     whole = time.monotonic() - began
@@ -48,7 +62,10 @@ def main(rounds: int, as_json: bool) -> None:
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             runs.append(once(Path(folder)))
-            click.echo("asked to ended {seconds:.2f} s, {ratio:.2f} times the work; process {whole:.1f} s".format(**runs[-1]), err=as_json)
+            click.echo(
+                "asked to ended {seconds:.2f} s, {ratio:.2f} times the work; process {whole:.1f} s".format(**runs[-1]),
+                err=as_json,
+            )
     if as_json:
         click.echo(json.dumps({"runs": runs, "median_ratio": median(run["ratio"] for run in runs)}, indent=2))
 

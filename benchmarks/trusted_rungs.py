@@ -1,9 +1,9 @@
 """Do trusted rungs pay? Asynchronous sweeps simulated on the real book: no early stopping, ASHA, and ASHA with trust.
 
-Four workers and Optuna's TPE search two parameters. A trial's value at rung r is rho_r times what it will be worth at the
-end plus sqrt(1 - rho_r^2) times what an early rung prefers instead, a second surface that is uncorrelated with the first.
-Four kinds of rungs, from good ones to the misleading ones measured on both models. The figure is the true final value of
-the sweep's pick (the best among trials that ran to the end), the mean over seeds: lower is better.
+Four workers and Optuna's TPE search two parameters. A trial's value at rung r is rho_r times what it will be worth at
+the end plus sqrt(1 - rho_r^2) times what an early rung prefers instead, a second surface uncorrelated with the first.
+Four kinds of rungs, from good ones to the misleading ones measured on both models. The figure is the true final value
+of the sweep's pick (the best among trials that ran to the end), the mean over seeds: lower is better.
 
     python benchmarks/trusted_rungs.py            the table, some minutes
     python benchmarks/trusted_rungs.py --json
@@ -31,7 +31,7 @@ KINDS = {
     "NCSN, laptop: -.3 .35 .8 1": (-0.3, 0.35, 0.8, 1.0),
     "Beta-VAE, real images: 0 -.1 .6 1": (0.0, -0.1, 0.6, 1.0),
 }
-POLICIES: dict[str, Trust | None | str] = {"none": "none", "asha": None, "trusted": Trust(4, 0.3)}
+POLICIES: dict[str, Trust | str | None] = {"none": "none", "asha": None, "trusted": Trust(4, 0.3)}
 
 
 @dataclass
@@ -71,12 +71,12 @@ def _early(points: np.ndarray) -> np.ndarray:
     return (x - 0.25) ** 2 + (y - 0.8) ** 2 + 0.5 * x * y
 
 
-def sweep(surfaces: Surfaces, rhos: tuple[float, ...], policy: Trust | None | str, budget: float, seed: int) -> float:
+def sweep(surfaces: Surfaces, rhos: tuple[float, ...], policy: Trust | str | None, budget: float, seed: int) -> float:
     """The true final value of what one sweep picks after `budget` full trainings of work."""
     rungs = RUNGS if policy != "none" else RUNGS[-1:]
     book = RungBook(rungs, 3, None if policy == "none" else policy)  # type: ignore[arg-type]
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8))
-    queue: list[tuple[float, int, int]] = []                      # (time at which the next rung is reached, trial, rung)
+    queue: list[tuple[float, int, int]] = []  # (time at which the next rung is reached, trial, rung)
     points: dict[int, np.ndarray] = {}
     spent, best = 0.0, np.inf
 
@@ -93,7 +93,9 @@ def sweep(surfaces: Surfaces, rhos: tuple[float, ...], policy: Trust | None | st
         rho = rhos[RUNGS.index(rungs[rung])]
         value = surfaces.at_rung(points[number], rho)
         verdict = book.report(str(number), rungs[rung], value)
-        trial = optuna.trial.Trial(study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
+        trial = optuna.trial.Trial(
+            study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+        )
         trial.report(value, rung)
         if rung + 1 == len(rungs):
             best = min(best, surfaces.final(points[number]))

@@ -62,6 +62,8 @@ class _Searched(BaseModel):
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    type: str
+    """float, int or categorical."""
     stage: Literal["training", "sampling"] = "training"
     """`sampling`: never touches the weights, so it is searched inside each evaluation and costs no training."""
     when: dict[str, Allowed] = Field(default_factory=dict)
@@ -97,9 +99,8 @@ class Float(_Searched):
         """Why `value` is not in the range, or None."""
         if isinstance(value, bool | str) or not isfinite(value):
             return f"must be a number, not {value!r}"
-        return (
-            _outside(value, self.low, self.high) or (self.step and _between_steps(value, self.low, self.step)) or None
-        )
+        off_step = None if self.step is None else _between_steps(value, self.low, self.step)
+        return _outside(value, self.low, self.high) or off_step
 
     def midpoints(self, k: int) -> list[float]:
         """The middles of k equal parts of the range, on its own scale."""

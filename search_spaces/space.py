@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 from search_spaces.distributions import MOST_VALUES, Distribution, Scalar, SpaceError, same
 
@@ -74,7 +75,8 @@ class Space:
                 choices: list[dict[str, Scalar]] = [{name: value} for value in values(self.parameters[name])]
             except SpaceError as error:
                 raise SpaceError(str(error), name) from None
-            points = [p | choice for p in points for choice in (choices if self.active(name, {**given, **p}) else [{}])]
+            more = (p | c for p in points for c in (choices if self.active(name, {**given, **p}) else [{}]))
+            points = list(islice(more, most + 1))
             if len(points) > most:
                 raise SpaceError(f"makes more than {most} settings with the parameters before it", name)
         return points

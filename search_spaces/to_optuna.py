@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -29,14 +29,14 @@ def suggest(trial: BaseTrial, space: Space, fixed: Mapping[str, Scalar] | None =
     for name, parameter in space.training.items():
         known = {**(fixed or {}), **params}
         if space.active(name, known):
-            params[name] = known[name] if name in known else _draw(trial, name, parameter)
+            value = known.get(name)
+            params[name] = _draw(trial, name, parameter) if value is None else value
     return params
 
 
 def _draw(trial: BaseTrial, name: str, parameter: Distribution) -> Scalar:
     if isinstance(parameter, Categorical):
-        choice: Scalar = trial.suggest_categorical(name, parameter.choices)
-        return choice
+        return cast(Scalar, trial.suggest_categorical(name, parameter.choices))
     if isinstance(parameter, Float):
         return trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
     return trial.suggest_int(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)

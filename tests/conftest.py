@@ -19,7 +19,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "a user's \"work\""
+    path = tmp_path / 'a user\'s "work"'
     path.mkdir()
     return path
 

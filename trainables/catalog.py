@@ -66,7 +66,9 @@ class Model:
 TRAINING = {
     "lr": Parameter(1e-3, "Adam's learning rate", above=0, high=1),
     "batch_size": Parameter(128, "images a step", low=2, high=8192),
-    "ema": Parameter(0.999, "decay of the averaged weights that are evaluated; 0 evaluates the raw ones", low=0, high=0.99999),
+    "ema": Parameter(
+        0.999, "decay of the averaged weights that are evaluated; 0 evaluates the raw ones", low=0, high=0.99999
+    ),
     "ema_warmup": Parameter(True, "decay min(ema, (1 + t) / (10 + t)) at step t", choices=(True, False)),
     "clip": Parameter(1.0, "largest gradient norm; 0 does not clip", low=0),
 }
@@ -82,15 +84,34 @@ NCSN = Model(
         "num_scales": Parameter(50, "noise levels, geometric", low=1, high=10000),
         "arch": Parameter("unet", "network", choices=("unet", "refinenet")),
         "width": Parameter(128, "channels of the first stage", low=4, high=1024),
-        "groups": Parameter(32, "groups of the U-Net's GroupNorm, lowered to a divisor of the channels", low=1, high=1024),
-        "conditioning": Parameter("log_sigma", "what the network is told of the noise level", choices=("log_sigma", "sigma")),
+        "groups": Parameter(
+            32, "groups of the U-Net's GroupNorm, lowered to a divisor of the channels", low=1, high=1024
+        ),
+        "conditioning": Parameter(
+            "log_sigma", "what the network is told of the noise level", choices=("log_sigma", "sigma")
+        ),
         "input_scaling": Parameter(True, "scale input and output by the noise level", choices=(True, False)),
         "mean_loss": Parameter(True, "divide the loss by its dimension before clipping", choices=(True, False)),
-        "step_size": Parameter(5.0, "Langevin step as relax, -T ln(1 - eta) / ln(gamma)", above=0, high=1000, stage="sampling"),
-        "step_lr": Parameter(0.0, "raw Langevin step, x += a s + sqrt(2a) z at the last level; 0 takes step_size", low=0, high=10, stage="sampling"),
-        "steps_per_level": Parameter(0, "Langevin steps a level; 0 takes what the nfe budget allows", low=0, high=100000, stage="sampling"),
+        "step_size": Parameter(
+            5.0, "Langevin step as relax, -T ln(1 - eta) / ln(gamma)", above=0, high=1000, stage="sampling"
+        ),
+        "step_lr": Parameter(
+            0.0,
+            "raw Langevin step, x += a s + sqrt(2a) z at the last level; 0 takes step_size",
+            low=0,
+            high=10,
+            stage="sampling",
+        ),
+        "steps_per_level": Parameter(
+            0, "Langevin steps a level; 0 takes what the nfe budget allows", low=0, high=100000, stage="sampling"
+        ),
         "denoise": Parameter(True, "end with one denoising step", choices=(True, False), stage="sampling"),
-        "init": Parameter("data", "chains start from N(mean, (sigma_1^2 + s^2) I) of the data, or from N(0, I)", choices=("data", "standard"), stage="sampling"),
+        "init": Parameter(
+            "data",
+            "chains start from N(mean, (sigma_1^2 + s^2) I) of the data, or from N(0, I)",
+            choices=("data", "standard"),
+            stage="sampling",
+        ),
     },
     metrics={"kid": KID, "loss": Metric("held-out denoising loss", LOSS_TRAP.format("the noise range"))},
 )
@@ -104,13 +125,17 @@ BETA_VAE = Model(
         "beta": Parameter(1.0, "weight of the KL term against the summed squared error", low=0, high=1e6),
         "latent_dim": Parameter(128, "latent dimensions", low=1, high=4096),
         "width": Parameter(64, "channels of the first stage", low=4, high=1024),
-        "likelihood": Parameter("gaussian", "reconstruction term: summed squared error or cross entropy", choices=("gaussian", "bernoulli")),
+        "likelihood": Parameter(
+            "gaussian", "reconstruction term: summed squared error or cross entropy", choices=("gaussian", "bernoulli")
+        ),
         "kl_warmup_kimg": Parameter(0.0, "the KL weight rises linearly to beta over so many kimg", low=0),
     },
     metrics={
         "kid": KID,
         "loss": Metric("held-out reconstruction + beta KL", LOSS_TRAP.format("beta")),
-        "recon_loss": Metric("held-out reconstruction term", "reconstruction alone falls with beta and says nothing of samples."),
+        "recon_loss": Metric(
+            "held-out reconstruction term", "reconstruction alone falls with beta and says nothing of samples."
+        ),
     },
 )
 BRANIN = Model(

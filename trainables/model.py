@@ -1,7 +1,8 @@
 """The contract between a trial and what it trains, on a page.
 
-A `Trial` (trial.py) drives a `Run`: train so many images, evaluate, give its state, take it back. The two image models
-do not implement `Run` themselves: `ImageRun` (training.py) does, around an `ImageModel`. Branin is a `Run` without torch.
+A `Trial` (trial.py) drives a `Run`: train so many images, evaluate, give its state, take it back. The two image
+models do not implement `Run` themselves: `ImageRun` (training.py) does, around an `ImageModel`. Branin is a `Run`
+without torch.
 """
 
 from __future__ import annotations

@@ -16,11 +16,11 @@ from trainables.trial import Trial
 PARKED_SECONDS, WARM_SECONDS = 0.2, 0.02
 
 
-class RayTrial(tune.Trainable):  # type: ignore[misc]  # ray is not typed
+class RayTrial(tune.Trainable):
     """One actor, one trial object at a time: a reused actor throws the last one away whole.
 
-    `config`: `spec` (a RunSpec), `rungs`, `report_kimg`, `threads`, and `stop_file`, whose presence asks to park. Without
-    a `spec` the actor only starts, and waits for its first trial.
+    `config`: `spec` (a RunSpec), `rungs`, `report_kimg`, `threads`, and `stop_file`, whose presence asks to park.
+    Without a `spec` the actor only starts, and waits for its first trial.
     """
 
     trial: Trial | None

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from trainables import catalog
 from trainables.model import RunSpec, Scalar
@@ -14,7 +13,7 @@ from trainables.model import RunSpec, Scalar
 
 @dataclass
 class Report:
-    """What a trial says at a mark; `metrics` are the training losses, at a rung the evaluation's numbers beside them."""
+    """What a trial says at a mark; `metrics` are the training losses, at a rung the evaluation's numbers too."""
 
     kimg: float
     seconds: float

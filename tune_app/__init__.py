@@ -1,8 +1,8 @@
 """Hyper-parameter sweeps for generative models whose answers can be trusted.
 
-    config = tune_app.load("ncsn_space.yaml", profile="laptop", set={"search.trials": 20})
-    experiment = tune_app.run(config)
-    experiment.best()
+config = tune_app.load("ncsn_space.yaml", profile="laptop", set={"search.trials": 20})
+experiment = tune_app.run(config)
+experiment.best()
 """
 
 from __future__ import annotations

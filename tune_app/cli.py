@@ -38,15 +38,27 @@ def selection(command: Command) -> Command:
     """Options shared by the commands that read a SPACE file."""
     options = [
         click.argument("space"),
-        click.option("--profile", metavar="NAME", help="Overlay of the file to use; `none` takes the file as it stands."),
+        click.option(
+            "--profile", metavar="NAME", help="Overlay of the file to use; `none` takes the file as it stands."
+        ),
         click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override any key, e.g. search.seed=1."),
-        click.option("--data", metavar="NAME", help="cifar10, shapes, or folder:DIR with train/<class>/ and test/<class>/."),
+        click.option(
+            "--data", metavar="NAME", help="cifar10, shapes, or folder:DIR with train/<class>/ and test/<class>/."
+        ),
         click.option("--trials", type=int, help="How many trials to run."),
         click.option("--seed", type=int, help="The seed of every random draw."),
-        click.option("--out", type=click.Path(path_type=Path), default="experiments", show_default=True, metavar="DIR",
-                     help="Where experiments are kept."),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path),
+            default="experiments",
+            show_default=True,
+            metavar="DIR",
+            help="Where experiments are kept.",
+        ),
         click.option("--name", help="Name of the experiment."),
-        click.option("--wandb", type=click.Choice(["auto", "online", "offline", "disabled"]), help="Weights & Biases mode."),
+        click.option(
+            "--wandb", type=click.Choice(["auto", "online", "offline", "disabled"]), help="Weights & Biases mode."
+        ),
         click.option("--address", help="An existing Ray cluster; default: a private Ray on this machine."),
     ]
     for option in reversed(options):
@@ -56,13 +68,21 @@ def selection(command: Command) -> Command:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 experiment_argument = click.argument("experiment", metavar="EXP")
-out_option = click.option("--out", type=click.Path(path_type=Path), default="experiments", show_default=True, metavar="DIR",
-                          help="Where `latest` looks.")  # fmt: skip
+out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="experiments",
+    show_default=True,
+    metavar="DIR",
+    help="Where `latest` looks.",
+)
 
 
 @cli.command()
 @selection
-@click.option("--resume", "resume_name", metavar="NAME", help="Continue the newest experiment of that name, or start it.")
+@click.option(
+    "--resume", "resume_name", metavar="NAME", help="Continue the newest experiment of that name, or start it."
+)
 @as_json
 def run(as_json: bool, resume_name: str | None, **options: Any) -> None:
     """Run the sweep of SPACE to its answer."""
@@ -73,7 +93,7 @@ def run(as_json: bool, resume_name: str | None, **options: Any) -> None:
     config, about = _select(options, quiet=as_json)
     known = newest(options["out"], resume_name) if resume_name else None
     if known is not None:
-        _carry_on(known, config, address=options["address"], as_json=as_json)
+        _carry_on(known, address=options["address"], as_json=as_json)
     _say(_plan_lines(config), quiet=as_json)
     experiment = run_sweep(
         config, out=options["out"], address=options["address"], about=about, console=_console(quiet=as_json)
@@ -98,8 +118,8 @@ def plan(as_json: bool, **options: Any) -> None:
 def validate(as_json: bool, **options: Any) -> None:
     """Check SPACE and say what is wrong with it, and where."""
     config, _ = _select(options, quiet=True)
-    searched = ", ".join(config.parameters)
-    _show({"valid": True, "name": config.name, "model": config.model}, [f"{options['space']} is valid: {config.model}, searches {searched}"], as_json=as_json)  # fmt: skip
+    lines = [f"{options['space']} is valid: {config.model}, searches {', '.join(config.parameters)}"]
+    _show({"valid": True, "name": config.name, "model": config.model}, lines, as_json=as_json)
 
 
 @cli.command()
@@ -133,7 +153,9 @@ def best(experiment: str, out: Path, as_json: bool) -> None:
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="A parameter of the model, e.g. beta=4.0.")
 @click.option("--data", default="cifar10", show_default=True, help="cifar10, shapes, or folder:DIR.")
 @click.option("--resolution", type=int, default=32, show_default=True, help="Side of an image in pixels.")
-@click.option("--epochs", type=click.IntRange(min=1), default=200, show_default=True, help="Passes over the training images.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=200, show_default=True, help="Passes over the training images."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of every random draw.")
 @click.option("--out", type=click.Path(path_type=Path), default="experiments", show_default=True, metavar="DIR")
 @as_json
@@ -209,7 +231,7 @@ def _profile(asked: str | None, known: list[str], address: str | None) -> tuple[
         return None, f"profile: none, the file as it stands, as asked; {choose}"
     if asked is not None:
         return asked, f"profile: {asked}, as asked; {choose}"
-    from tune_app.driver.machine import gpus
+    from tune_app.driver.cluster import gpus
 
     found = gpus(address)
     if found or "laptop" not in known:
@@ -224,7 +246,7 @@ def _plan_lines(config: SweepConfig) -> list[str]:
     return plan_lines(make_plan(config), config)
 
 
-def _carry_on(experiment: Any, config: SweepConfig, *, address: str | None, as_json: bool) -> NoReturn:
+def _carry_on(experiment: Any, *, address: str | None, as_json: bool) -> NoReturn:
     from tune_app.driver.sweep import resume_sweep
 
     resume_sweep(experiment, address=address, console=_console(quiet=as_json))
@@ -249,7 +271,9 @@ def _console(*, quiet: bool) -> Quiet:
 
 
 def _show(document: Any, lines: list[str], *, as_json: bool) -> None:
-    click.echo(json.dumps(document, indent=2, allow_nan=False) if as_json else "\n".join(lines), nl=as_json or bool(lines))
+    click.echo(
+        json.dumps(document, indent=2, allow_nan=False) if as_json else "\n".join(lines), nl=as_json or bool(lines)
+    )
 
 
 def _say(lines: list[str], *, quiet: bool) -> None:

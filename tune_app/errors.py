@@ -42,7 +42,7 @@ class ConfigError(InputError):
         self.problems = problems
 
 
-class Interrupted(TuneAppError):
+class Interrupted(TuneAppError):  # noqa: N818 (it is no error)
     """Stopped from outside and resumable."""
 
     exit_code = 130

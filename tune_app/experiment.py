@@ -137,7 +137,9 @@ def find(where: str, out: Path = DEFAULT_OUT) -> Experiment:
     if where == "latest":
         found = newest(out)
         if found is None:
-            raise InputError(f"{out}: no experiment there yet", hint="`tune_app run SPACE` makes one; --out names its folder")
+            raise InputError(
+                f"{out}: no experiment there yet", hint="`tune_app run SPACE` makes one; --out names its folder"
+            )
         return found
     folder = Path(where)
     for candidate in (folder, out / where):

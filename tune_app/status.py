@@ -8,30 +8,44 @@ import os
 from pathlib import Path
 from typing import Any
 
+from trainables.catalog import MODELS
 from tune_app.config.models import SweepConfig
 from tune_app.experiment import Experiment
 from tune_app.plan import Plan
 from tune_app.results import TrialRecord, best, describe
-from tune_app.trackers.console import assignments, clock, short
+from tune_app.trackers.console import clock, short
 
 
 def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
     """What would run, in words."""
     ladder = " -> ".join(f"{rung:g}" for rung in plan.rungs)
     asha = config.scheduler
-    stopping = "no trial is stopped early" if asha.type == "none" else f"ASHA keeps the best 1/{asha.reduction_factor:g} of a rung"
+    stopping = (
+        "no trial is stopped early"
+        if asha.type == "none"
+        else f"ASHA keeps the best 1/{asha.reduction_factor:g} of a rung"
+    )
     if asha.type == "asha" and asha.trust:
         stopping += f" once {asha.trust.trials} finished trials agree with it (tau >= {asha.trust.tau:g})"
     lines = [
-        f"plan: {plan.trials} trials of {plan.model} ({plan.baselines} of them baselines), {plan.metric} to be minimised",
-        f"  data {config.data.name}{f' {config.data.path}' if config.data.path else ''}, {config.data.resolution} pixels; "
-        f"searches {', '.join(config.parameters)}",
+        f"plan: {plan.trials} trials of {plan.model} ({plan.baselines} of them baselines), minimising {plan.metric}",
+        *_data_lines(config),
+        f"  searches {', '.join(config.parameters)}",
         f"  rungs at {ladder} kimg; {stopping}",
         f"  {plan.kimg_least:g} to {plan.kimg_most:g} kimg of training; the time is shown once the first trial reports",
         f"  a trial takes {plan.cpu:g} CPU and {plan.gpu:g} GPU",
     ]
-    limits = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in plan.budget.items() if value is not None)
+    limits = ", ".join(
+        f"{value:g} {name.replace('_', ' ')}" for name, value in plan.budget.items() if value is not None
+    )
     return [*lines, *([f"  budget: {limits}"] if limits else [])]
+
+
+def _data_lines(config: SweepConfig) -> list[str]:
+    if not MODELS[config.model].uses_images:
+        return []
+    data = config.data
+    return [f"  data {data.name}{f' {data.path}' if data.path else ''}, {data.resolution} x {data.resolution} pixels"]
 
 
 def look(experiment: Experiment) -> dict[str, Any]:
@@ -83,16 +97,19 @@ def answer_lines(found: dict[str, Any]) -> list[str]:
     folder, metric = Path(found["experiment"]), found["metric"]["name"]
     where = os.path.relpath(folder)
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
-    spent = f" in {clock(found['cost']['hours'] * 3600)}, {found['cost']['kimg']:g} kimg trained" if "cost" in found else ""
+    spent = (
+        f" in {clock(found['cost']['hours'] * 3600)}, {found['cost']['kimg']:g} kimg trained" if "cost" in found else ""
+    )
     lines = ["", f"{found['name']}: {found['state']}; {counts or 'no trial'}{spent}"]
     winner = found["best"]
     if winner is None:
         lines.append("no trial reached a rung, so there is no best one")
     else:
         error = "" if winner["stderr"] is None else f" ± {winner['stderr']:.2g}"
-        lines.append(f"best: trial {winner['trial']}, {metric} {winner['value']:.4g}{error} at {winner['kimg']:g} kimg ({winner['source']})")
+        value = f"{metric} {winner['value']:.4g}{error} at {winner['kimg']:g} kimg"
+        lines.append(f"best: trial {winner['trial']}, {value} ({winner['source']})")
         lines += [f"  {name:16}{short(value)}" for name, value in winner["params"].items()]
-        lines += [f"  {name:16}{os.path.join(where, path)}" for name, path in winner["pictures"].items()]
+        lines += [f"  {name:16}{Path(where) / path}" for name, path in winner["pictures"].items()]
     if found["first_error"]:
         trial, message = found["first_error"]
         lines.append(f"first failure: trial {trial}: {message} (trials/{trial}/error.txt)")

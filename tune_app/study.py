@@ -6,7 +6,6 @@ at 20. A failed one is FAIL, one that reached max_kimg COMPLETE. The study can b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -54,7 +53,9 @@ class StudyTeller:
         if event["trial"] in self._ids:
             return
         searched = {
-            name: value for name, value in event["params"].items() if name in self._distributions and name not in self._sampling
+            name: value
+            for name, value in event["params"].items()
+            if name in self._distributions and name not in self._sampling
         }
         template = create_trial(
             state=TrialState.RUNNING,
@@ -97,17 +98,23 @@ class OuterSampler(optuna.samplers.BaseSampler):
         found = self._inner.infer_relative_search_space(study, trial)
         return {name: item for name, item in found.items() if name not in self._hidden}
 
-    def sample_relative(self, study: optuna.Study, trial: optuna.trial.FrozenTrial, search_space: Any) -> dict[str, Any]:
+    def sample_relative(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial, search_space: Any
+    ) -> dict[str, Any]:
         return self._inner.sample_relative(study, trial, search_space)
 
     def sample_independent(
-        self, study: optuna.Study, trial: optuna.trial.FrozenTrial, param_name: str, param_distribution: BaseDistribution
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
     ) -> Any:
         return self._inner.sample_independent(study, trial, param_name, param_distribution)
 
 
 def rebuild(experiment: Experiment, name: str, events: Iterable[Event], space: Space, metric: str) -> StudyTeller:
-    """The experiment's study made anew from the log, so that no zombie of a dead driver survives in it; and its teller."""
+    """The experiment's study made anew from the log, without the zombies of a dead driver; and its teller."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     temporary = experiment.folder / ".study.journal.new"
     for stale in (temporary, Path(f"{temporary}.lock"), Path(f"{experiment.study}.lock")):
@@ -116,7 +123,7 @@ def rebuild(experiment: Experiment, name: str, events: Iterable[Event], space: S
     teller = StudyTeller(_journal(temporary, name), space, metric)
     for event in events:
         teller(event)
-    os.replace(temporary, experiment.study)
+    temporary.replace(experiment.study)
     live = StudyTeller(_journal(experiment.study, name), space, metric)
     live._ids, live._last = teller._ids, teller._last  # trial ids are positions in the journal: the same in both
     return live

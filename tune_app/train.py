@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tune_app.config.load import data_choice, model_parameters
-from tune_app.errors import InputError, TuneAppError
-from tune_app.experiment import check_writable, create, write, write_json
 from trainables.catalog import MODELS
 from trainables.model import DataError, DataSpec, NonFiniteError, RunSpec
+from tune_app.config.checks import nearest
+from tune_app.config.source import parse_value
+from tune_app.errors import InputError, TuneAppError
+from tune_app.experiment import check_writable, create, write, write_json
 
 CHECKPOINT_EPOCHS, SAMPLE_EPOCHS = 10, 5
 
@@ -35,8 +36,11 @@ def train_once(
     params = model_parameters(model, sets)
     known = MODELS[model].parameters
     if not MODELS[model].uses_images:
-        raise InputError(f"{model} trains nothing; `train` takes {', '.join(n for n, m in MODELS.items() if m.uses_images)}")
-    name, path = data_choice(data)
+        raise InputError(
+            f"{model} trains nothing; `train` takes {', '.join(n for n, m in MODELS.items() if m.uses_images)}"
+        )
+    name, _, path = data.partition(":")
+    _check_data(name, path)
     check_writable(out)
     from trainables import data as data_sets
     from trainables.trial import Trial
@@ -45,7 +49,7 @@ def train_once(
         model=model,
         params={name: value for name, value in params.items() if known[name].stage == "training"},
         seed=seed,
-        data=DataSpec(name, resolution, path),
+        data=DataSpec(name, resolution, path or None),
         sampling=({name: value for name, value in params.items() if known[name].stage == "sampling"},),
     )
     try:
@@ -53,7 +57,9 @@ def train_once(
     except DataError as error:
         raise InputError(f"data: {error}") from None
     folder = create(out, f"train-{model}").folder
-    write_json(folder / "settings.json", {"model": model, "params": params, "seed": seed, "data": data, "epochs": epochs})
+    write_json(
+        folder / "settings.json", {"model": model, "params": params, "seed": seed, "data": data, "epochs": epochs}
+    )
     say(f"training {model} for {epochs} epochs of {count:,} images into {folder}")
     trial = Trial(spec, rungs=[epochs * count / 1000], report_kimg=count / 1000)
     metrics: dict[str, float] = {}
@@ -76,3 +82,30 @@ def train_once(
     document = {"folder": str(folder), "model": model, "epochs": epochs, "metrics": metrics}
     write(folder / "metrics.json", json.dumps(document, indent=2) + "\n")
     return document
+
+
+def model_parameters(model: str, sets: dict[str, str]) -> dict[str, Any]:
+    """The parameters of `model`, defaults filled in; raises InputError for one it does not know or take."""
+    if model not in MODELS:
+        raise InputError(f"there is no model {model}", nearest(model, _trained()))
+    known = MODELS[model].parameters
+    params: dict[str, Any] = {name: item.default for name, item in known.items()}
+    for name, text in sets.items():
+        if name not in known:
+            raise InputError(f"--set {name}: {model} has no such parameter", nearest(name, list(known)))
+        params[name] = parse_value(text, where=f"--set {name}={text}")
+        if complaint := known[name].complaint(params[name]):
+            raise InputError(f"--set {name}={text}: {complaint}")
+    return params
+
+
+def _trained() -> list[str]:
+    return [name for name, model in MODELS.items() if model.uses_images]
+
+
+def _check_data(name: str, path: str) -> None:
+    sets = ("cifar10", "shapes", "folder")
+    if name not in sets:
+        raise InputError(f"--data {name}: there is no such data set", nearest(name, list(sets)))
+    if (name == "folder") != bool(path):
+        raise InputError(f"--data {name}: a path goes with folder and with nothing else", "write --data folder:DIR")

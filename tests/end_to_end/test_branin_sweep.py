@@ -55,7 +55,11 @@ def assert_study_equals_log(sweep: Sweep) -> None:
         name = f"{trial.number:04d}"
         assert trial.params == {key: params[name][key] for key in ("x1", "x2")}
         assert trial.state is STATES[ends[name]["state"]]
-        rungs = {round(e["kimg"] * 1000): e["metrics"]["value"] for e in sweep.of("reported") if e["rung"] and e["trial"] == name}
+        rungs = {
+            round(e["kimg"] * 1000): e["metrics"]["value"]
+            for e in sweep.of("reported")
+            if e["rung"] and e["trial"] == name
+        }
         assert trial.intermediate_values == rungs
         assert trial.value == (ends[name]["metrics"]["value"] if trial.state is TrialState.COMPLETE else None)
 
@@ -120,7 +124,17 @@ def is_ours(process: psutil.Process) -> bool:
 
 
 def test_local_ray_listens_on_loopback_alone(cli: Cli, folder: Path) -> None:
-    command = [sys.executable, "-m", "tune_app", "run", "branin_space.yaml", "--trials", "4", "--set", "fixed.step_seconds=0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "tune_app",
+        "run",
+        "branin_space.yaml",
+        "--trials",
+        "4",
+        "--set",
+        "fixed.step_seconds=0.1",
+    ]
     driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert driver.stdout is not None
     for line in driver.stdout:

@@ -13,7 +13,7 @@ from tune_app.events import EventLog, read
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    folder = tmp_path / "an experiment's \"folder\""
+    folder = tmp_path / 'an experiment\'s "folder"'
     folder.mkdir()
     return folder / "events.jsonl"
 

@@ -15,7 +15,15 @@ def asked(trial: str, source: str = "sampler", **params: Any) -> Event:
 
 
 def reported(trial: str, kimg: float, decision: str = "continue", rung: bool = True, **metrics: float) -> Event:
-    return {"event": "reported", "trial": trial, "kimg": kimg, "seconds": 2.0, "rung": rung, "metrics": metrics, "decision": decision}
+    return {
+        "event": "reported",
+        "trial": trial,
+        "kimg": kimg,
+        "seconds": 2.0,
+        "rung": rung,
+        "metrics": metrics,
+        "decision": decision,
+    }
 
 
 def ended(trial: str, state: str, reason: str = "asha") -> Event:
@@ -51,18 +59,26 @@ def test_a_failed_trial_is_never_best() -> None:
 
 
 def test_before_the_first_rung_there_is_no_best() -> None:
-    assert best(Records([asked("0000"), reported("0000", 1, rung=False, train_loss=1.0)]).trials.values(), "kid") is None
+    assert (
+        best(Records([asked("0000"), reported("0000", 1, rung=False, train_loss=1.0)]).trials.values(), "kid") is None
+    )
 
 
 def test_open_trials_are_interrupted_when_the_sweep_ends_and_wait_when_it_resumes() -> None:
-    records = Records([asked("0000"), asked("0001"), ended("0001", "completed"), {"event": "sweep_ended", "state": "interrupted"}])
+    records = Records(
+        [asked("0000"), asked("0001"), ended("0001", "completed"), {"event": "sweep_ended", "state": "interrupted"}]
+    )
     assert [trial.state for trial in records.trials.values()] == ["interrupted", "completed"]
     records.apply({"event": "sweep_resumed"})
     assert [trial.state for trial in records.trials.values()] == ["waiting", "completed"]
 
 
 def test_the_best_is_described_with_its_sampling_setting_and_error() -> None:
-    event = {**reported("0003", 9, kid=0.5, kid_stderr=0.1), "sampling": {"step_size": 3.5}, "pictures": {"samples": "trials/0003/samples-9.png"}}
+    event = {
+        **reported("0003", 9, kid=0.5, kid_stderr=0.1),
+        "sampling": {"step_size": 3.5},
+        "pictures": {"samples": "trials/0003/samples-9.png"},
+    }
     records = Records([asked("0003", lr=0.001), event])
     found = describe(records.trials["0003"], "kid")
     assert found["params"] == {"lr": 0.001, "step_size": 3.5}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -18,8 +18,8 @@ from trainables.catalog import MODELS, Parameter
 if TYPE_CHECKING:
     from tune_app.config.models import SweepConfig
 
-SAMPLING_POINTS = 3
-"""Values of each sampling parameter that an evaluation tries."""
+SAMPLING_POINTS = 5
+"""Values of each sampling parameter that the last evaluation tries, the most of any."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,9 @@ def nearest(word: str, words: list[str]) -> str:
 
 
 def _metric(config: SweepConfig) -> Iterator[Fault]:
-    metrics = [*MODELS[config.model].metrics]
-    if config.metric.name not in metrics:
-        yield Fault(
-            ("metric", "name"),
-            f"{config.model} has no metric {config.metric.name}",
-            nearest(config.metric.name, metrics),
-        )
+    metrics, name = [*MODELS[config.model].metrics], config.metric.name
+    if name not in metrics:
+        yield Fault(("metric", "name"), f"{config.model} has no metric {name}", nearest(name, metrics))
 
 
 def _names(config: SweepConfig) -> Iterator[Fault]:
@@ -87,16 +83,15 @@ def _ranges(config: SweepConfig) -> Iterator[Fault]:
         for message in _misfits(parameter, p):
             yield Fault(("parameters", name), message)
         if p.stage == "sampling" and parameter.stage != "sampling":
-            yield Fault(
-                ("parameters", name), "touches the weights, so it cannot have stage: sampling", "leave stage out"
-            )
+            message = "touches the weights, so it cannot have stage: sampling"
+            yield Fault(("parameters", name, "stage"), message, "leave stage out")
 
 
 def _misfits(parameter: Parameter, p: Distribution) -> Iterator[str]:
     """Why the model would refuse values of the distribution."""
     if isinstance(p, Categorical):
         for choice in p.choices:
-            if complaint := parameter.complaint(choice):
+            if complaint := misfit(parameter, choice):
                 yield f"choices: a value {complaint}"
     elif parameter.choices:
         yield f"must be categorical, with choices out of {', '.join(map(str, parameter.choices))}"
@@ -110,12 +105,17 @@ def _misfits(parameter: Parameter, p: Distribution) -> Iterator[str]:
 
 def _fixed(config: SweepConfig) -> Iterator[Fault]:
     for name, value in config.fixed.items():
-        parameter = MODELS[config.model].parameters[name]
-        complaint = parameter.complaint(value)
-        if parameter.choices and not any(same(value, choice) for choice in parameter.choices):
-            complaint = f"must be one of {', '.join(map(str, parameter.choices))}, not {value}"
-        if complaint:
+        if complaint := misfit(MODELS[config.model].parameters[name], value):
             yield Fault(("fixed", name), complaint)
+
+
+def misfit(parameter: Parameter, value: Any) -> str | None:
+    """Why the model would refuse a value, or None."""
+    if not isinstance(value, bool | int | float | str):
+        return f"must be a number, a text, true or false, not {value!r}"
+    if parameter.choices and not any(same(value, choice) for choice in parameter.choices):
+        return f"must be one of {', '.join(map(str, parameter.choices))}, not {value}"
+    return parameter.complaint(value)
 
 
 def _space(config: SweepConfig) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tune_app.config.source import Document, Key
 
-REMOVABLE = ("parameters", "fixed")
+REMOVABLE: tuple[Key, ...] = (("parameters",), ("fixed",))
 """Blocks in which null takes an entry away."""
 
 
@@ -52,8 +52,8 @@ class Draft:
         for name, value in data.items():
             key = (*path, name)
             old = base.get(name)
-            if value is None and path in ((block,) for block in REMOVABLE):
-                base.pop(name, None)
+            if value is None and path in REMOVABLE and name in base:
+                del base[name]
                 self._forget(key)
             elif isinstance(value, dict) and isinstance(old, dict) and not _other_type(key, old, value):
                 self._merge(old, value, key, origin)
@@ -82,9 +82,5 @@ def nested(key: Sequence[str], value: Any) -> dict[str, Any]:
 
 def _other_type(key: Key, old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Whether an overlay describes a parameter afresh, rather than correct a part of it."""
-    return (
-        len(key) == 2
-        and key[0] == "parameters"
-        and len(new) > 1
-        and new.get("type", old.get("type")) != old.get("type")
-    )
+    afresh = len(key) == 2 and key[0] == "parameters" and len(new) > 1
+    return afresh and new.get("type", old.get("type")) != old.get("type")

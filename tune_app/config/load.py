@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ import yaml
 from pydantic import ValidationError
 
 import search_spaces
-from tune_app.config.checks import nearest
+from search_spaces.distributions import Scalar
+from trainables.catalog import MODELS
+from tune_app.config.checks import misfit, nearest
 from tune_app.config.draft import Draft, nested
 from tune_app.config.messages import FOLLOWS, place, sentence
 from tune_app.config.models import SweepConfig
-from tune_app.config.source import RESOLVERS, Document, parse_value, read
+from tune_app.config.source import RESOLVERS, Document, Key, parse_value, read
 from tune_app.errors import ConfigError, InputError, Problem
 
 
@@ -36,8 +38,9 @@ def load(
         if other != profile:  # a mistake in a profile shows before the day that it is chosen
             _validated(_with_profile(document, other, profiles))
     draft = _with_profile(document, profile, profiles)
+    name_and_path = None if data is None else dict(zip(("name", "path"), data_choice(data), strict=True))
     for option, key, value in (
-        ("data", ("data",), _data(data)),
+        ("data", ("data",), name_and_path),
         ("trials", ("search", "trials"), trials),
         ("seed", ("search", "seed"), seed),
         ("name", ("name",), name),
@@ -45,11 +48,13 @@ def load(
     ):
         if value is not None:
             shown = data if option == "data" else value
-            draft.overlay(nested(key, value), where=lambda _, said=f"--{option} {shown}": said)
+            draft.overlay(nested(key, value), where=_said(f"--{option} {shown}"))
     for path_, value in (set or {}).items():
         said = f"--set {path_}={value}"
+        if path_.split(".")[0] == "profiles":
+            raise ConfigError(Problem(said, "profiles belong in the file", "set the key itself, without profiles.NAME"))
         parsed = parse_value(value, where=said) if isinstance(value, str) else value
-        draft.overlay(nested(path_.split("."), parsed), where=lambda _, said=said: said)
+        draft.overlay(nested(path_.split("."), parsed), where=_said(said))
     return _validated(draft)
 
 
@@ -81,6 +86,31 @@ def dump(config: SweepConfig) -> str:
 def schema() -> dict[str, Any]:
     """The JSON schema of a space file, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **SweepConfig.model_json_schema()}
+
+
+def data_choice(option: str) -> tuple[str, str | None]:
+    """Name and path of `--data NAME` or `--data folder:DIR`."""
+    name, _, path = option.partition(":")
+    return name, path or None
+
+
+def model_parameters(model: str, sets: Mapping[str, Any]) -> dict[str, Scalar]:
+    """A model's parameters, `sets` (texts read as YAML) over its defaults; raises ConfigError with every problem."""
+    if model not in MODELS:
+        raise InputError(f"{model}: there is no such model", nearest(model, [*MODELS]))
+    known, problems = MODELS[model].parameters, []
+    params = {name: parameter.default for name, parameter in known.items()}
+    for name, value in sets.items():
+        where = f"--set {name}={value}"
+        parsed = parse_value(value, where=where) if isinstance(value, str) else value
+        if name not in known:
+            problems.append(Problem(where, f"{model} has no parameter of that name", nearest(name, [*known])))
+        elif complaint := misfit(known[name], parsed):
+            problems.append(Problem(where, f"{name}: {complaint}"))
+        params[name] = parsed
+    if problems:
+        raise ConfigError(*problems)
+    return params
 
 
 class _Dumper(yaml.SafeDumper):
@@ -119,12 +149,8 @@ def _with_profile(document: Document, profile: str | None, profiles: Mapping[str
     return draft
 
 
-def _data(option: str | None) -> dict[str, str | None] | None:
-    """`--data NAME` or `--data folder:DIR`."""
-    if option is None:
-        return None
-    name, _, path = option.partition(":")
-    return {"name": name, "path": path or None}
+def _said(option: str) -> Callable[[Key], str]:
+    return lambda _: option
 
 
 def _validated(draft: Draft) -> SweepConfig:
@@ -135,7 +161,7 @@ def _validated(draft: Draft) -> SweepConfig:
         for detail in error.errors(include_url=False):
             if detail["type"] == FOLLOWS:
                 continue
-            message, hint = sentence(detail)
+            message, hint = sentence(detail, str(draft.data.get("model")))
             where, key = draft.origin(place(detail))
             problems.append(Problem(where, f"{'.'.join(map(str, key))}: {message}" if key else message, hint))
         raise ConfigError(*problems) from None

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from search_spaces.distributions import Categorical, Float, Int
+from trainables.catalog import MODELS
 from tune_app.config.checks import nearest
 from tune_app.config.models import SweepConfig
 from tune_app.config.source import Key
@@ -41,11 +42,11 @@ SECRET = re.compile(r"(key|token|password|secret)$", re.IGNORECASE)
 def place(error: ErrorDetails) -> Key:
     """Where in the data an error lies: pydantic also names the chosen kind of distribution, which no file says."""
     key = error["loc"]
-    return key[:2] + key[3:] if key[:1] == ("parameters",) else key
+    return key[:2] + key[3:] if key[:1] == ("parameters",) and error["type"] != "fault" else key
 
 
-def sentence(error: ErrorDetails) -> tuple[str, str | None]:
-    """What must hold and what was found; a hint."""
+def sentence(error: ErrorDetails, model: str) -> tuple[str, str | None]:
+    """What must hold and what was found, in a configuration of a model; a hint."""
     kind, value, ctx = error["type"], error["input"], error.get("ctx", {})
     if kind == "fault":
         return ctx["message"], ctx["hint"] or None
@@ -54,9 +55,9 @@ def sentence(error: ErrorDetails) -> tuple[str, str | None]:
     if kind == "missing":
         return "is required and missing", None
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _untyped(value)
+        return _untyped(str(error["loc"][-1]), value, model)
     if kind in ("literal_error", "enum"):
-        return _unlisted(error["loc"], str(ctx["expected"]), value)
+        return _unlisted(str(ctx["expected"]), value)
     if kind in ("too_short", "string_too_short"):
         return "must not be empty", None
     if kind in EXPECTED:
@@ -93,14 +94,16 @@ def _block(key: Key) -> type[BaseModel]:
     return block
 
 
-def _untyped(value: Any) -> tuple[str, str | None]:
+def _untyped(name: str, value: Any, model: str) -> tuple[str, str | None]:
+    if model in MODELS and name not in MODELS[model].parameters:  # a slip in parameters.NAME.high=..
+        return f"{model} has no parameter of that name", nearest(name, [*MODELS[model].parameters])
     kinds = [*DISTRIBUTIONS]
     if not isinstance(value, dict) or "type" not in value:
         return f"needs a type: {', '.join(kinds)}", None
     return f"type must be one of {', '.join(kinds)}, not {shown(value['type'])}", nearest(str(value["type"]), kinds)
 
 
-def _unlisted(key: Key, expected: str, value: Any) -> tuple[str, str | None]:
+def _unlisted(expected: str, value: Any) -> tuple[str, str | None]:
     words = re.findall(r"'([^']*)'", expected)
     if not words:
         return f"must be {expected}, not {shown(value)}", None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from search_spaces.distributions import Distribution, Plain, Scalar
@@ -168,6 +168,12 @@ class WandbConfig(Block):
     """Team or user; null takes the account's own."""
 
 
+def _number(version: Any) -> Any:
+    if isinstance(version, bool):  # true equals 1
+        raise ValueError(f"must be 1, not {str(version).lower()}")
+    return version
+
+
 def _known_model(name: str) -> str:
     if name not in MODELS:
         raise ValueError(f"must be one of {', '.join(MODELS)}, not {name!r}")
@@ -181,7 +187,7 @@ def _usual_metric(data: dict[str, Any]) -> MetricConfig:
 class SweepConfig(Block):
     """One sweep: what is searched, how, for how long, on what."""
 
-    version: Literal[1]
+    version: Annotated[Literal[1], BeforeValidator(_number)]
     """Version of this format."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     """Name of the experiment and its folder: letters, digits, dots, dashes and underscores."""

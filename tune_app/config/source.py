@@ -105,7 +105,8 @@ def _compose(text: str, file: str) -> yaml.Node:
             raise ConfigError(Problem(f"{file}:1:1", "is empty"))
         node = loader.get_node()
         if loader.check_node():
-            raise _refuse(file, loader.peek_event().start_mark, "a second document starts here; a file holds one")
+            mark = loader.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise _refuse(file, mark, "a second document starts here; a file holds one")
     except yaml.reader.ReaderError as error:
         where = _position(text[: error.position])
         raise ConfigError(Problem(f"{file}:{where}", f"character {error.character!r} is not allowed in YAML")) from None
@@ -124,19 +125,17 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise _refuse(
-                self.file, event.start_mark, "anchors and aliases (& and *) are not read; write the value out"
-            )
+            raise _refuse(self.file, event.start_mark, "anchors (&) and aliases (*) are not read; write it out")
         if getattr(event, "tag", None) is not None:
             raise _refuse(self.file, event.start_mark, f"tags ({event.tag}) are not read; write plain YAML")
         if self.depth >= MOST_DEPTH:
             raise _refuse(self.file, event.start_mark, f"is nested more than {MOST_DEPTH} deep")
         self.depth += 1
-        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
         self.depth -= 1
-        return node  # type: ignore[no-any-return]
+        return node
 
 
 for _tag, (_pattern, _first) in RESOLVERS.items():

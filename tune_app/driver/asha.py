@@ -69,8 +69,9 @@ class RungBook:
         final = self.recorded[self.rungs[-1]]
         both = [trial for trial in final if trial in self.recorded[rung]]
         if self._tau.get(rung, (-1, 0.0))[0] != len(both):
-            self._tau[rung] = len(both), _tau_b(
-                [self.recorded[rung][trial] for trial in both], [final[trial] for trial in both]
+            self._tau[rung] = (
+                len(both),
+                _tau_b([self.recorded[rung][trial] for trial in both], [final[trial] for trial in both]),
             )
         return self._tau[rung]
 

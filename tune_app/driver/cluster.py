@@ -12,10 +12,10 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
+from trainables.model import RunSpec
 from tune_app.config.models import ResourcesConfig
 from tune_app.driver.machine import cpus, local_gpus
 from tune_app.errors import InputError
-from trainables.model import RunSpec
 
 # read by Ray when it is imported; Tune's own snapshots, tables, loggers and signal handling stay out of the way
 TUNE = {
@@ -66,9 +66,7 @@ def started(resources: ResourcesConfig, address: str | None) -> Iterator[Cluster
             _check_local(resources)
             if not os.access(Path.home(), os.W_OK):
                 os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_token(scratch)))
-        import ray
-
-        ray.init(**_arguments(address, scratch))
+        _connect(**_arguments(address, scratch))
         yield _look(resources, local=address is None, scratch=scratch)
     finally:
         with suppress(ImportError):
@@ -79,20 +77,31 @@ def started(resources: ResourcesConfig, address: str | None) -> Iterator[Cluster
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-@contextmanager
-def joined(address: str) -> Iterator[dict[str, float]]:
-    """The resources of the cluster at `address`, for a look before the sweep."""
+def gpus(address: str | None) -> int:
+    """GPUs of this machine, or of the Ray cluster at `address`."""
+    if address is None:
+        return local_gpus()
     os.environ.update(TUNE)
+    _connect(address=address, log_to_driver=False, logging_level="error")
     import ray
 
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error")
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from None
-    try:
-        yield ray.cluster_resources()
+        return int(ray.cluster_resources().get("GPU", 0))
     finally:
         ray.shutdown()
+
+
+def _connect(**arguments: Any) -> None:
+    """ray.init, with a sentence where it fails."""
+    import ray
+
+    try:
+        ray.init(**arguments)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        first = str(error).strip().splitlines()[0]
+        where = arguments["address"]
+        message = "Ray did not start on this machine" if where == "local" else f"--address {where}: no cluster answers"
+        raise InputError(f"{message}: {first}") from None
 
 
 def _arguments(address: str | None, scratch: Path) -> dict[str, Any]:

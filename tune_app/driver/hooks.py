@@ -10,13 +10,13 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from trainables.trial import Report
 from tune_app.driver.asha import RungBook
 from tune_app.driver.limits import Limits
 from tune_app.driver.ray_trial import TrackedTrial
 from tune_app.events import Event, EventLog
 from tune_app.experiment import Experiment, write
 from tune_app.results import Records, TrialRecord
-from trainables.trial import Report
 
 KEPT_CHECKPOINTS = 2
 

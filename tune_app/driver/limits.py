@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from ray.tune import Stopper
 
@@ -24,7 +23,9 @@ class Limits(Stopper):
 
     hold = False
 
-    def __init__(self, budget: BudgetConfig, experiment: Experiment, records: Records, *, cpu: float, gpu: float, hours: float) -> None:
+    def __init__(
+        self, budget: BudgetConfig, experiment: Experiment, records: Records, *, cpu: float, gpu: float, hours: float
+    ) -> None:
         self._budget, self._experiment, self._records = budget, experiment, records
         self._cpu, self._gpu = cpu, gpu
         self._hours_before = hours
@@ -73,7 +74,7 @@ class Limits(Stopper):
     def signals(self) -> Iterator[None]:
         """First SIGINT or SIGTERM: trials park at their next report and the sweep leaves; second: at once."""
 
-        def interrupt(signum: int, frame: FrameType | None) -> None:
+        def interrupt(*_: object) -> None:
             if self._interrupted_at is not None:
                 os._exit(130)
             self._interrupted_at = time.monotonic()

@@ -17,13 +17,3 @@ def local_gpus() -> int:
     if visible is not None:
         return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-
-
-def gpus(address: str | None) -> int:
-    """GPUs of this machine, or of the Ray cluster at `address`."""
-    if address is None:
-        return local_gpus()
-    from tune_app.driver.cluster import joined
-
-    with joined(address) as resources:
-        return int(resources.get("GPU", 0))

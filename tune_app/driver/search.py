@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -87,7 +87,7 @@ class Search(SearchAlgorithm):
         if trial_id.startswith(WARM):
             return
         record = self._records.trials[trial_id]
-        if record.ended or self._limits.interrupted and not self._decided(record):
+        if record.ended or (self._limits.interrupted and not self._decided(record)):
             return
         state, reason = self._outcome(record, error)
         rung = record.rungs[-1] if record.rungs else None
@@ -150,7 +150,9 @@ class Search(SearchAlgorithm):
             failed=len(record.failures) if record else 0,
             retries=self._config.failures.retries if record else 0,
             config=config,
-            resources=tune.PlacementGroupFactory([{"CPU": resources.cpu, "GPU": gpu} if gpu else {"CPU": resources.cpu}]),
+            resources=tune.PlacementGroupFactory(
+                [{"CPU": resources.cpu, "GPU": gpu} if gpu else {"CPU": resources.cpu}]
+            ),
             storage=storage,
         )
 
@@ -187,7 +189,9 @@ def reuses_actors(config: SweepConfig) -> bool:
 def _restore_last_checkpoint(trial: TrackedTrial, experiment: Experiment, record: TrialRecord) -> None:
     """Let Tune restore the newest checkpoint of the log that is whole on disk, and number the next ones after it."""
     taken = [_index(path) for path in experiment.trial(record.id).glob("checkpoint_*")]
-    trial.storage.current_checkpoint_index = max([_index(Path(path)) for _, path in record.checkpoints] + taken, default=-1)
+    trial.storage.current_checkpoint_index = max(
+        [_index(Path(path)) for _, path in record.checkpoints] + taken, default=-1
+    )
     for kimg, path in reversed(record.checkpoints):
         folder = experiment.folder / path
         if (folder / "about.json").is_file():
@@ -213,7 +217,7 @@ def _sampler(config: SweepConfig, number: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.RandomSampler(seed=seed)
 
 
-def _shuffled_grid(config: SweepConfig) -> list[Mapping[str, Any]] | Any:
+def _shuffled_grid(config: SweepConfig) -> list[dict[str, Any]]:
     points = config.space.grid()
     Random(config.search.seed).shuffle(points)
     return points

@@ -1,4 +1,4 @@
-"""A plan run to its end: Ray started, the log opened, every trial asked, trained, stopped or finished, the summary written."""
+"""A sweep run to its end: Ray started, the log opened, every trial trained and ended, the summary written."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from trainables.catalog import MODELS
+from trainables.model import DataSpec, RunSpec
 from tune_app import results, study
 from tune_app.config.load import dump
 from tune_app.config.models import SweepConfig
@@ -21,8 +23,6 @@ from tune_app.experiment import Experiment, check_writable, create, write, write
 from tune_app.plan import FINAL_SETTINGS, RUNG_SETTINGS, rungs
 from tune_app.results import Records, TrialRecord
 from tune_app.trackers.console import Quiet
-from trainables.catalog import MODELS
-from trainables.model import DataSpec, RunSpec
 
 
 def run_sweep(
@@ -70,7 +70,9 @@ def _drive(config: SweepConfig, experiment: Experiment, cluster: Cluster, consol
     log = EventLog(experiment.events)
     hours, metric = _hours(log.events), config.metric.name
     trust = config.scheduler.trust
-    book = RungBook(rungs(config.scheduler), config.scheduler.reduction_factor, trust and Trust(trust.trials, trust.tau))
+    book = RungBook(
+        rungs(config.scheduler), config.scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None
+    )
     records, teller = Records(), study.rebuild(experiment, config.name, log.events, config.space, metric)
     log.subscribe(records.apply)
     replay(book, records, log.events, metric)
@@ -103,11 +105,11 @@ def _drive(config: SweepConfig, experiment: Experiment, cluster: Cluster, consol
     finally:
         experiment.stop_file.unlink(missing_ok=True)
         log.append("sweep_ended", state=state, hours=limits.hours)
-        write_json(experiment.summary, summarise(config, experiment, records, limits.hours))
+        write_json(experiment.summary, summarise(config, records, limits.hours))
         log.close()
 
 
-def summarise(config: SweepConfig, experiment: Experiment, records: Records, hours: float) -> dict[str, Any]:
+def summarise(config: SweepConfig, records: Records, hours: float) -> dict[str, Any]:
     """summary.json: counts by state, the best trial, what was spent."""
     metric = config.metric.name
     record = results.best(records.trials.values(), metric)
@@ -118,9 +120,7 @@ def summarise(config: SweepConfig, experiment: Experiment, records: Records, hou
         "trials": {state: count for state, count in sorted(records.counts.items()) if count},
         "metric": config.metric.model_dump(),
         "best": record and results.describe(record, metric),
-        "cost": results.cost(
-            records.trials.values(), hours=hours, cpu=config.resources.cpu, gpu=config.resources.gpu
-        ),
+        "cost": results.cost(records.trials.values(), hours=hours, cpu=config.resources.cpu, gpu=config.resources.gpu),
         "warnings": [f"metric {metric}: {warning}"] if warning else [],
     }
 

@@ -63,7 +63,8 @@ class Plain(Quiet):
             record = self._records.trials[trial]
             trusted = {True: ", rung trusted", False: ", rung not yet trusted", None: ""}[event.get("trusted")]
             metric = self._config.metric.name
-            return f"{trial} at {event['kimg']:g} kimg: {metric} {measured(record, metric)} -> {event['decision']}{trusted}"
+            value = f"{metric} {measured(record, metric)}"
+            return f"{trial} at {event['kimg']:g} kimg: {value} -> {event['decision']}{trusted}"
         if kind == "failed":
             return f"{trial} failed ({event['kind']}): {event['message']}{'; trying again' if event['retry'] else ''}"
         if kind == "ended":
@@ -131,8 +132,11 @@ class Terminal(Quiet):
 
     def _title(self) -> str:
         counts = self._records.counts
-        states = ", ".join(f"{counts[state]} {state}" for state in ("running", "completed", "stopped", "failed") if counts[state])
-        return f"{self._config.name}: {len(self._records.trials)} of {trial_count(self._config)} trials asked; {states or 'starting'}"
+        states = ", ".join(
+            f"{counts[state]} {state}" for state in ("running", "completed", "stopped", "failed") if counts[state]
+        )
+        asked = f"{len(self._records.trials)} of {trial_count(self._config)} trials asked"
+        return f"{self._config.name}: {asked}; {states or 'starting'}"
 
     def _caption(self) -> str:
         elapsed = time.monotonic() - self._began

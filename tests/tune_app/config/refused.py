@@ -1,0 +1,206 @@
+"""Space files that are refused: what is wrong, the file, the line that says it, and words of the message."""
+
+START = "version: 1\nname: a\nmodel: ncsn\n"
+"""Three lines; what follows begins on line 4."""
+LR = "parameters:\n  lr: {type: float, low: 0.001, high: 0.1}\n"
+GOOD = START + LR
+"""Five lines; what follows begins on line 6."""
+VAE = "version: 1\nname: a\nmodel: beta_vae\n" + LR
+BRANIN = "version: 1\nname: a\nmodel: branin\nparameters:\n"
+
+
+def ncsn(*parameters: str) -> str:
+    """A file whose parameters begin on line 5."""
+    return START + "parameters:\n" + "".join(f"  {parameter}\n" for parameter in parameters)
+
+
+YAML = [
+    ("empty", "", 1, "empty"),
+    ("comments alone", "# nothing\n", 1, "empty"),
+    ("a list", "- a\n", 1, "key: value"),
+    ("a word", "hello\n", 1, "key: value"),
+    ("unclosed bracket", GOOD + "data: {name: shapes\n", 7, "is not YAML"),
+    ("tab", GOOD + "data:\n\tname: shapes\n", 7, "is not YAML"),
+    ("python tag", GOOD + "fixed: !!python/object/apply:os.system [ls]\n", 6, "tags"),
+    ("local tag", GOOD + "fixed: !env HOME\n", 6, "tags"),
+    ("standard tag", GOOD + "fixed: {clip: !!float 1}\n", 6, "tags"),
+    ("anchor", GOOD + "fixed: &a {clip: 1.0}\n", 6, "anchors"),
+    ("alias", "a: *b\n", 1, "aliases"),
+    ("merge key", GOOD + "fixed:\n  <<: {clip: 1.0}\n", 7, "merge keys"),
+    ("key twice", GOOD + "name: b\n", 6, "the key name stands twice, first on line 2"),
+    ("key twice, deep", GOOD + "search: {seed: 1, trials: 3, seed: 2}\n", 6, "seed stands twice"),
+    ("two documents", GOOD + "---\nname: b\n", 6, "second document"),
+    ("number as key", GOOD + "1: 2\n", 6, "a key must be text"),
+    ("list as key", GOOD + "? [a]\n: 2\n", 6, "a key must be text"),
+    ("null as key", GOOD + "~: 2\n", 6, "a key must be text"),
+    ("too deep", GOOD + "fixed: {clip: " + "[" * 40 + "]" * 40 + "}\n", 6, "nested"),
+    ("control character", GOOD + "wandb: {project: 'a\x01'}\n", 6, "not allowed"),
+    ("not a number", GOOD + "fixed: {clip: .nan}\n", 6, "not a finite number"),
+    ("infinite", ncsn("lr: {type: float, low: 0.1, high: .inf}"), 5, "not a finite number"),
+    ("overflow", GOOD + "fixed: {clip: 1e999}\n", 6, "not a finite number"),
+    ("endless integer", GOOD + "fixed: {clip: " + "9" * 5000 + "}\n", 6, "not a finite number"),
+]
+BLOCKS = [
+    ("no name", "version: 1\nmodel: ncsn\n" + LR, 1, "name: is required"),
+    ("no parameters", START, 1, "parameters: is required"),
+    ("empty parameters", START + "parameters: {}\n", 4, "must not be empty"),
+    ("version 2", GOOD.replace("version: 1", "version: 2"), 1, "version: must be 1, not 2"),
+    ("version true", GOOD.replace("version: 1", "version: true"), 1, "version: must be 1"),
+    ("name that leaves the folder", GOOD.replace("name: a", "name: ../evil"), 2, "name: must be letters"),
+    ("name too long", GOOD.replace("name: a", "name: " + "a" * 65), 2, "name: must be letters"),
+    ("name is a number", GOOD.replace("name: a", "name: 12"), 2, "name: must be a text, not 12"),
+    ("unknown model", GOOD.replace("ncsn", "ncsm"), 3, "must be one of ncsn"),
+    ("unknown key", GOOD + "serach: {trials: 3}\n", 6, "did you mean search?"),
+    ("unknown key, deep", GOOD + "scheduler:\n  max_kimg: 9000\n  grace: 3\n", 8, "did you mean grace_kimg?"),
+    ("unknown key, deeper", GOOD + "scheduler: {trust: {tua: 1}}\n", 6, "did you mean tau?"),
+    ("secret", GOOD + "wandb: {api_key: abc}\n", 6, "no secret belongs"),
+    ("a word for a block", GOOD + "data: shapes\n", 6, "data: must be a block"),
+    ("unknown data", GOOD + "data: {name: shape}\n", 6, "did you mean shapes?"),
+    ("folder without path", GOOD + "data: {name: folder}\n", 6, "folder needs a path"),
+    ("path without folder", GOOD + "data: {name: shapes, path: x}\n", 6, "goes with name: folder"),
+    ("odd resolution", GOOD + "data: {name: shapes, resolution: 48}\n", 6, "must be one of 16, 32, not 48"),
+    ("odd resolution of a folder", GOOD + "data: {name: folder, path: x, resolution: 80}\n", 6, "16, 32, 48, 64"),
+    ("unknown metric", GOOD + "metric: {name: fid}\n", 6, "ncsn has no metric fid"),
+    ("maximise", GOOD + "metric: {name: kid, goal: maximize}\n", 6, "must be minimize"),
+    ("unknown sampler", GOOD + "search: {sampler: tpee}\n", 6, "did you mean tpe?"),
+    ("no trials", GOOD + "search: {trials: 0}\n", 6, "must be at least 1, not 0"),
+    ("half a trial", GOOD + "search: {trials: 1.5}\n", 6, "must be a whole number, not 1.5"),
+    ("true trials", GOOD + "search: {trials: true}\n", 6, "must be a whole number, not true"),
+    ("negative seed", GOOD + "search: {seed: -1}\n", 6, "must be at least 0"),
+    (
+        "grace above max",
+        GOOD + "scheduler:\n  max_kimg: 5\n  grace_kimg: 6\n",
+        6,
+        "grace_kimg (6) must not exceed max_kimg",
+    ),
+    ("no reduction", GOOD + "scheduler: {reduction_factor: 1}\n", 6, "must be above 1"),
+    ("endless rungs", GOOD + "scheduler: {reduction_factor: 1.0001}\n", 6, "more than 50 rungs"),
+    ("tau above 1", GOOD + "scheduler: {trust: {tau: 1.5}}\n", 6, "must be at most 1"),
+    ("trust one trial", GOOD + "scheduler: {trust: {trials: 1}}\n", 6, "must be at least 2"),
+    ("few samples", GOOD + "evaluation: {samples: 8}\n", 6, "must be at least 16"),
+    ("inception", GOOD + "evaluation: {features: inception}\n", 6, "must be one of auto, randconv"),
+    ("no cpu", GOOD + "resources: {cpu: 0}\n", 6, "must be above 0"),
+    ("one gpu and a half", GOOD + "resources: {gpu: 1.5}\n", 6, "gpu (1.5) must be a share up to 1"),
+    ("text for a number", GOOD + "budget: {hours: abc}\n", 6, "must be a number, not 'abc'"),
+    ("quoted number", GOOD + "budget: {hours: '2'}\n", 6, "must be a number, not '2'"),
+    ("no hours", GOOD + "budget: {hours: 0}\n", 6, "must be above 0"),
+    ("yes is a word", GOOD + "fixed: {ema_warmup: yes}\n", 6, "must be one of True, False, not yes"),
+    ("1 is not true", GOOD + "fixed: {ema_warmup: 1}\n", 6, "must be one of True, False, not 1"),
+    ("list as fixed", GOOD + "fixed: {clip: [1]}\n", 6, "not a list"),
+    ("profiles are words", GOOD + "profiles: laptop\n", 6, "must be a block"),
+    ("profile is a list", GOOD + "profiles:\n  laptop: [1]\n", 7, "must be a block"),
+    ("unknown key in a profile", GOOD + "profiles:\n  laptop:\n    serach: {trials: 1}\n", 8, "profiles.laptop.serach"),
+    (
+        "bad value in a profile",
+        GOOD + "profiles:\n  laptop:\n    search: {trials: 0}\n",
+        8,
+        "laptop.search.trials: must",
+    ),
+    ("profiles in a profile", GOOD + "profiles:\n  a:\n    profiles: {}\n", 8, "cannot hold profiles"),
+]
+SPACES = [
+    ("no type", ncsn("lr: {low: 0.1, high: 0.2}"), 5, "needs a type"),
+    ("unknown type", ncsn("lr: {type: flaot, low: 0.1, high: 0.2}"), 5, "did you mean float?"),
+    ("a value for a range", ncsn("lr: 0.1"), 5, "must be a block"),
+    ("no high", ncsn("lr: {type: float, low: 0.1}"), 5, "parameters.lr.high: is required"),
+    ("unknown key of a range", ncsn("lr:", "  type: float", "  low: 0.1", "  hihg: 0.2"), 5, "did you mean high?"),
+    ("low above high", ncsn("lr: {type: float, low: 0.5, high: 0.1}"), 5, "high (0.1) must be above low (0.5)"),
+    ("low is high", ncsn("num_scales: {type: int, low: 5, high: 5}"), 5, "high (5) must be above low (5)"),
+    ("text for a bound", ncsn("lr: {type: float, low: abc, high: 0.1}"), 5, "lr.low: must be a number, not 'abc'"),
+    ("log of 0", ncsn("clip: {type: float, low: 0, high: 1, log: true}"), 5, "log needs low (0) above 0"),
+    ("log and step", ncsn("lr: {type: float, low: 0.1, high: 0.3, log: true, step: 0.1}"), 5, "exclude each other"),
+    ("step does not divide", ncsn("lr: {type: float, low: 0.1, high: 0.95, step: 0.2}"), 5, "the nearest high is 0.9"),
+    ("int step does not divide", ncsn("groups: {type: int, low: 4, high: 31, step: 4}"), 5, "the nearest high is 32"),
+    ("step 0", ncsn("lr: {type: float, low: 0.1, high: 0.3, step: 0}"), 5, "must be above 0"),
+    ("fraction for an int", ncsn("num_scales: {type: int, low: 1.5, high: 9}"), 5, "must be a whole number, not 1.5"),
+    ("no choices", ncsn("arch: {type: categorical, choices: []}"), 5, "must not be empty"),
+    ("choice twice", ncsn("arch: {type: categorical, choices: [unet, unet]}"), 5, "'unet' twice"),
+    ("list as a choice", ncsn("arch: {type: categorical, choices: [[unet]]}"), 5, "not a list"),
+    ("one choice, not a list", ncsn("arch: {type: categorical, choices: unet}"), 5, "must be a list, not 'unet'"),
+    ("unknown parameter", ncsn("sigma_begn: {type: float, low: 1, high: 2}"), 5, "did you mean sigma_begin?"),
+    ("range beyond the model", ncsn("lr: {type: float, low: 0.1, high: 2}"), 5, "high must lie in"),
+    ("float for an int", ncsn("num_scales: {type: float, low: 1, high: 9}"), 5, "must be int, not float"),
+    ("range of networks", ncsn("arch: {type: int, low: 1, high: 2}"), 5, "must be categorical"),
+    ("unknown choice", ncsn("arch: {type: categorical, choices: [unet, resnet]}"), 5, "not resnet"),
+    ("lr in sampling", ncsn("lr: {type: float, low: 0.1, high: 0.2, stage: sampling}"), 5, "touches the weights"),
+    ("unknown stage", ncsn("lr: {type: float, low: 0.1, high: 0.2, stage: smapling}"), 5, "did you mean sampling?"),
+    ("searched and fixed", GOOD + "fixed:\n  lr: 0.01\n", 7, "is searched under parameters as well"),
+    ("unknown fixed", GOOD + "fixed:\n  widht: 32\n", 7, "did you mean width?"),
+    ("fixed beyond the model", GOOD + "fixed: {width: 2}\n", 6, "must lie in [4, 1024], not 2"),
+    ("baseline of nothing searched", GOOD + "baselines:\n  - {lr: 0.01}\n  - {width: 32}\n", 8, "is not searched"),
+    ("baseline outside", GOOD + "baselines:\n  - {lr: 0.01}\n  - {lr: 0.5}\n", 8, "must lie in [0.001, 0.1], not 0.5"),
+    ("baselines are no list", GOOD + "baselines: {lr: 0.01}\n", 6, "must be a list"),
+    (
+        "baseline of the sampling stage",
+        GOOD + "  step_size: {type: float, low: 2, high: 6, stage: sampling}\nbaselines: [{step_size: 3}]\n",
+        7,
+        "is searched inside every evaluation",
+    ),
+    (
+        "when on nothing",
+        ncsn("groups: {type: int, low: 4, high: 32, when: {arhc: unet}}"),
+        5,
+        "arhc, which is neither searched nor fixed",
+    ),
+    (
+        "when on no choice",
+        ncsn(
+            "arch: {type: categorical, choices: [unet, refinenet]}",
+            "groups: {type: int, low: 4, high: 32, when: {arch: uent}}",
+        ),
+        6,
+        "when: arch must be one of unet, refinenet, not uent",
+    ),
+    (
+        "when in a circle",
+        ncsn(
+            "lr: {type: float, low: 0.1, high: 0.2, when: {clip: 1}}",
+            "clip: {type: float, low: 0, high: 2, when: {lr: 0.1}}",
+        ),
+        5,
+        "circle: lr -> clip -> lr",
+    ),
+    (
+        "when on the sampling stage",
+        ncsn(
+            "step_size: {type: float, low: 2, high: 6, stage: sampling}",
+            "lr: {type: float, low: 0.1, high: 0.2, when: {step_size: 3}}",
+        ),
+        6,
+        "sampling stage",
+    ),
+    ("grid without a step", GOOD + "search: {sampler: grid}\n", 5, "a grid needs `step`"),
+    (
+        "grid too large",
+        BRANIN
+        + "  x1: {type: float, low: 0, high: 1, step: 0.001}\n  x2: {type: float, low: 0, high: 1, step: 0.001}\n"
+        + "search: {sampler: grid}\nmetric: {name: value}\n",
+        6,
+        "more than 10000",
+    ),
+    (
+        "too many sampling settings",
+        ncsn(
+            "step_size: {type: float, low: 2, high: 6, stage: sampling}",
+            "steps_per_level: {type: int, low: 1, high: 50, stage: sampling}",
+            "init: {type: categorical, choices: [data, standard], stage: sampling}",
+        ),
+        7,
+        "more than 27",
+    ),
+    (
+        "noise levels the wrong way round",
+        ncsn("sigma_begin: {type: float, low: 0.1, high: 0.2}", "sigma_end: {type: float, low: 0.5, high: 0.6}"),
+        5,
+        "the largest sigma_begin (0.2) must be above the smallest sigma_end (0.5)",
+    ),
+    (
+        "two names for one step",
+        ncsn("step_lr: {type: float, low: 1e-6, high: 1e-4}", "step_size: {type: float, low: 2, high: 6}"),
+        6,
+        "has no effect beside step_lr",
+    ),
+    ("warm-up past the first rung", VAE + "fixed:\n  kl_warmup_kimg: 800\n", 7, "must end before the first rung (740"),
+    ("branin has no kid", BRANIN + "  x1: {type: float, low: 0, high: 1}\nmetric: {name: kid}\n", 6, "no metric kid"),
+]
+FILES = [*YAML, *BLOCKS, *SPACES]
