@@ -11,7 +11,7 @@ from typing import Any
 from trainables.catalog import MODELS
 from trainables.model import DataError, DataSpec, NonFiniteError, RunSpec
 from tune_app.config.checks import nearest
-from tune_app.config.source import parse_value
+from tune_app.config.load import data_choice, model_parameters
 from tune_app.errors import InputError, TuneAppError
 from tune_app.experiment import check_writable, create, write, write_json
 
@@ -39,7 +39,7 @@ def train_once(
         raise InputError(
             f"{model} trains nothing; `train` takes {', '.join(n for n, m in MODELS.items() if m.uses_images)}"
         )
-    name, _, path = data.partition(":")
+    name, path = data_choice(data)
     _check_data(name, path)
     check_writable(out)
     from trainables import data as data_sets
@@ -49,7 +49,7 @@ def train_once(
         model=model,
         params={name: value for name, value in params.items() if known[name].stage == "training"},
         seed=seed,
-        data=DataSpec(name, resolution, path or None),
+        data=DataSpec(name, resolution, path),
         sampling=({name: value for name, value in params.items() if known[name].stage == "sampling"},),
     )
     try:
@@ -84,28 +84,13 @@ def train_once(
     return document
 
 
-def model_parameters(model: str, sets: dict[str, str]) -> dict[str, Any]:
-    """The parameters of `model`, defaults filled in; raises InputError for one it does not know or take."""
-    if model not in MODELS:
-        raise InputError(f"there is no model {model}", nearest(model, _trained()))
-    known = MODELS[model].parameters
-    params: dict[str, Any] = {name: item.default for name, item in known.items()}
-    for name, text in sets.items():
-        if name not in known:
-            raise InputError(f"--set {name}: {model} has no such parameter", nearest(name, list(known)))
-        params[name] = parse_value(text, where=f"--set {name}={text}")
-        if complaint := known[name].complaint(params[name]):
-            raise InputError(f"--set {name}={text}: {complaint}")
-    return params
-
-
 def _trained() -> list[str]:
     return [name for name, model in MODELS.items() if model.uses_images]
 
 
-def _check_data(name: str, path: str) -> None:
+def _check_data(name: str, path: str | None) -> None:
     sets = ("cifar10", "shapes", "folder")
     if name not in sets:
         raise InputError(f"--data {name}: there is no such data set", nearest(name, list(sets)))
-    if (name == "folder") != bool(path):
+    if (name == "folder") != (path is not None):
         raise InputError(f"--data {name}: a path goes with folder and with nothing else", "write --data folder:DIR")

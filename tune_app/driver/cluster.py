@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from math import floor
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from trainables.model import RunSpec
@@ -39,6 +43,7 @@ LOCAL = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
 }
+CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,7 @@ def started(resources: ResourcesConfig, address: str | None) -> Iterator[Cluster
     try:
         if address is None:
             _check_local(resources)
-            if not os.access(Path.home(), os.W_OK):
-                os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_token(scratch)))
+            os.environ["RAY_AUTH_TOKEN_PATH"] = _token()
         _connect(**_arguments(address, scratch))
         yield _look(resources, local=address is None, scratch=scratch)
     finally:
@@ -95,6 +99,8 @@ def _connect(**arguments: Any) -> None:
     """ray.init, with a sentence where it fails."""
     import ray
 
+    _check_answers(arguments["address"])
+
     try:
         ray.init(**arguments)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -102,6 +108,17 @@ def _connect(**arguments: Any) -> None:
         where = arguments["address"]
         message = "Ray did not start on this machine" if where == "local" else f"--address {where}: no cluster answers"
         raise InputError(f"{message}: {first}") from None
+
+
+def _check_answers(address: str) -> None:
+    """Raise InputError unless something listens at host:port, for Ray itself would try for minutes."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if not port.isdigit():
+        return  # `local` and `auto`
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--address {address}: nothing answers there ({error})") from None
 
 
 def _arguments(address: str | None, scratch: Path) -> dict[str, Any]:
@@ -120,13 +137,13 @@ def _arguments(address: str | None, scratch: Path) -> dict[str, Any]:
     }
 
 
-def _token(scratch: Path) -> Path:
-    """A token file of our own where Ray's place for it, the home folder, cannot be written."""
-    from secrets import token_hex
-
-    path = scratch / "token"
-    path.write_text(token_hex(32))
-    return path
+@cache
+def _token() -> str:
+    """A token file of this process, as Ray's own place for it is the home folder, which may not be writable."""
+    folder = Path(tempfile.mkdtemp(prefix="tune_app-token-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "token").write_text(token_hex(32))
+    return str(folder / "token")
 
 
 def _check_local(resources: ResourcesConfig) -> None:
