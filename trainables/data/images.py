@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageData:
     """Images uint8 (N, C, H, W), labels int64 (N,); mapped from disk: copy before writing. Equal by fingerprint."""
 

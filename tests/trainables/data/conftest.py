@@ -1,0 +1,19 @@
+"""An empty cache a test, and nothing kept in memory from the test before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainables.data import sources
+
+
+@pytest.fixture
+def cache(folder: Path) -> Path:
+    return folder / "cache"
+
+
+@pytest.fixture(autouse=True)
+def forget() -> None:
+    sources._load.cache_clear()

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainables.data.album import album, spec
+from trainables.data import load, sources
+from trainables.data.cache import cache_folder
+from trainables.model import DataError, DataSpec
+
+
+def test_changed_folder_is_decoded_again(folder: Path, cache: Path) -> None:
+    root = album(folder / "pets")
+    before = load(spec(root), cache)
+    (root / "train" / "cat" / "00.png").unlink()
+    sources._load.cache_clear()
+    after = load(spec(root), cache)
+    assert after != before
+    assert len(after.train) + len(after.held_out) == 39
+
+
+def truncate_array(entry: Path) -> None:
+    os.truncate(entry / "train.npy", 500)
+
+
+def flip_a_byte(entry: Path) -> None:
+    content = bytearray((entry / "held_out.npy").read_bytes())
+    content[-1] ^= 1
+    (entry / "held_out.npy").write_bytes(content)
+
+
+def empty_array(entry: Path) -> None:
+    (entry / "test.npy").write_bytes(b"")
+
+
+def drop_a_file(entry: Path) -> None:
+    (entry / "test_labels.npy").unlink()
+
+
+def garble_about(entry: Path) -> None:
+    (entry / "about.json").write_text('{"arrays": ["train"')
+
+
+def other_about(entry: Path) -> None:
+    (entry / "about.json").write_text("[]")
+
+
+@pytest.mark.parametrize("damage", [truncate_array, flip_a_byte, empty_array, drop_a_file, garble_about, other_about])
+def test_damaged_entry_is_said_and_rebuilt(
+    folder: Path, cache: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
+) -> None:
+    root = album(folder / "pets")
+    before = load(spec(root), cache).train.clone()
+    damage(next(cache.glob("*/about.json")).parent)
+    sources._load.cache_clear()
+    assert torch.equal(load(spec(root), cache).train, before)
+    assert "is damaged; the images are decoded again" in caplog.text
+
+
+def test_what_a_killed_process_left_is_cleared(folder: Path, cache: Path) -> None:
+    root = album(folder / "pets")
+    load(spec(root), cache)
+    entry = next(cache.glob("*/about.json")).parent
+    entry.rename(entry.with_suffix(".partial"))
+    sources._load.cache_clear()
+    assert len(load(spec(root), cache).train) == 36
+    assert not entry.with_suffix(".partial").exists()
+
+
+def test_second_process_maps_what_the_first_decoded_and_neither_decodes_twice(folder: Path, cache: Path) -> None:
+    root = album(folder / "pets")
+    code = """if True:
+        import pathlib, sys, time
+        from trainables.data import load, sources
+        from trainables.model import DataSpec
+
+        plain, (root, cache, count) = sources.SOURCES["folder"], sys.argv[1:]
+
+        def counted(spec, cache):
+            source = plain(spec, cache)
+
+            def decode():
+                with open(count, "a") as file:
+                    file.write("decoded\\n")
+                time.sleep(1)
+                return source.decode()
+
+            return source._replace(decode=decode)
+
+        sources.SOURCES["folder"] = counted
+        print(load(DataSpec("folder", 16, root), pathlib.Path(cache)).fingerprint)
+    """
+    command = [sys.executable, "-W", "error", "-c", code, str(root), str(cache), str(folder / "count")]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=50) for process in started]
+    assert {errors for _, errors in said} == {""}
+    assert len({out for out, _ in said}) == 1
+    assert (folder / "count").read_text() == "decoded\n"
+
+
+def test_writing_to_an_image_stays_in_this_process(folder: Path, cache: Path) -> None:
+    root = album(folder / "pets")
+    before = load(spec(root), cache)
+    kept = before.train.clone()
+    before.train.zero_()
+    sources._load.cache_clear()
+    assert torch.equal(load(spec(root), cache).train, kept)
+
+
+def test_cache_is_the_one_given_else_the_environments_else_at_home(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    monkeypatch.setenv("TUNE_APP_CACHE", str(folder / "named"))
+    assert cache_folder(folder / "given") == folder / "given"
+    assert cache_folder() == folder / "named"
+    monkeypatch.delenv("TUNE_APP_CACHE")
+    assert cache_folder() == folder / "home" / ".cache" / "tune_app"
+
+
+def test_home_that_cannot_be_written_gives_a_private_temporary_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "file").touch()
+    monkeypatch.delenv("TUNE_APP_CACHE", raising=False)
+    monkeypatch.setenv("HOME", str(folder / "file"))
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    private = cache_folder()
+    assert private.parent == folder
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert cache_folder() == private
+    private.chmod(0o777)  # as one that somebody else prepared
+    other = cache_folder()
+    assert other != private
+    assert other.stat().st_mode & 0o777 == 0o700
+
+
+def test_named_cache_that_cannot_be_written_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "file").touch()
+    monkeypatch.setenv("TUNE_APP_CACHE", str(folder / "file" / "cache"))
+    with pytest.raises(DataError, match=r"cache folder .*cache cannot be written: set TUNE_APP_CACHE"):
+        load(DataSpec("shapes", 16))
+
+
+def test_entry_says_in_json_what_it_holds(folder: Path, cache: Path) -> None:
+    data = load(spec(album(folder / "pets")), cache)
+    about = json.loads(next(cache.glob("folder-16-*/about.json")).read_text())
+    assert about["fingerprint"] == data.fingerprint
+    assert about["classes"] == ["cat", "dog"]

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import BytesIO
+from math import inf, isfinite, isinf, nan
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from trainables import evaluation
+from trainables.data import ImageData, load
+from trainables.evaluation import evaluate
+from trainables.metrics import Reference, features, kid
+from trainables.model import DataSpec, Grid, NonFiniteError, RunSpec, Scalar
+from trainables.pictures import png
+
+Settings = tuple[Mapping[str, Scalar], ...]
+
+
+class Replay:
+    """Samples are real images plus noise of deviation `noise`; `broken` of them are not a number."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+        self.network: nn.Module = nn.Conv2d(3, 3, 1)
+        self.asked: list[tuple[int, int]] = []
+        self.warmth: list[float] = []
+
+    def loss(self, network: nn.Module, x: Tensor, kimg: float, generator: torch.Generator) -> dict[str, Tensor]:
+        self.warmth.append(kimg)
+        parts = {"recon_loss": x.flatten(1).sum(1), "kl_loss": torch.rand(len(x), generator=generator)}
+        return {"loss": parts["recon_loss"] + parts["kl_loss"], **parts}
+
+    def sample(
+        self, network: nn.Module, count: int, sampling: Mapping[str, Scalar], nfe: int, generator: torch.Generator
+    ) -> Tensor:
+        self.asked.append((count, nfe))
+        picks = torch.randint(len(self.images), (count,), generator=generator)
+        x = self.images[picks].float() / 255
+        x = x + float(sampling.get("noise", 0)) * torch.randn(x.shape, generator=generator)
+        x[: int(sampling.get("broken", 0)), 0, 0, 0] = nan
+        return x
+
+    def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:
+        return {"reconstructions": Grid(x[:6], columns=3)}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
+    return load(DataSpec("shapes", 16), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def model(real: ImageData) -> Replay:
+    return Replay(real.test)
+
+
+def spec(sampling: Settings = ({},), *, metric: str = "kid", samples: int = 300) -> RunSpec:
+    return RunSpec("fake", {}, seed=0, metric=metric, sampling=sampling, samples=samples, final_samples=600, nfe=7)
+
+
+def test_kid_is_that_of_the_rounded_samples_to_the_held_out_images(model: Replay, real: ImageData) -> None:
+    found = evaluate(model, model.network, spec(), real, final=False, seed=5)
+    generator = torch.Generator().manual_seed(5)
+    samples = torch.cat([model.sample(model.network, count, {}, 1, generator) for count in (256, 44)])
+    value, stderr = kid(features(samples), Reference(features(real.held_out[:2000])))
+    assert found.metrics["kid"] == pytest.approx(value, abs=1e-6)
+    assert found.metrics["kid_stderr"] == pytest.approx(stderr, rel=1e-4)
+    assert found.metrics["nonfinite"] == 0
+    assert found.metrics["evaluation_seconds"] > 0
+    assert all(isinstance(value, float) for value in found.metrics.values())
+
+
+def test_best_setting_wins_and_the_curve_holds_all(model: Replay, real: ImageData) -> None:
+    settings: Settings = ({"noise": 0.1}, {"noise": 0.0}, {"noise": 0.05})
+    found = evaluate(model, model.network, spec(settings), real, final=False, seed=0)
+    assert found.sampling == {"noise": 0.0}
+    assert [row["noise"] for row in found.curve] == [0.1, 0.0, 0.05]
+    by_noise = {row["noise"]: float(row["kid"]) for row in found.curve}
+    assert by_noise[0.0] < by_noise[0.05] < by_noise[0.1]
+    assert found.metrics["kid"] == by_noise[0.0]
+    assert found.metrics["kid_stderr"] == found.curve[1]["kid_stderr"]
+
+
+def test_metric_that_does_not_depend_on_samples_leaves_the_choice_to_kid(model: Replay, real: ImageData) -> None:
+    settings: Settings = ({"noise": 0.1}, {"noise": 0.0})
+    found = evaluate(model, model.network, spec(settings, metric="loss"), real, final=False, seed=0)
+    assert found.sampling == {"noise": 0.0}
+
+
+def test_every_setting_sees_the_same_noise(model: Replay, real: ImageData) -> None:
+    settings: Settings = ({"noise": 0.1}, {"noise": 0.1})
+    first, second = evaluate(model, model.network, spec(settings), real, final=False, seed=0).curve
+    assert first == second
+
+
+def test_model_without_sampling_parameters_has_no_curve(model: Replay, real: ImageData) -> None:
+    found = evaluate(model, model.network, spec(), real, final=False, seed=0)
+    assert found.sampling == {}
+    assert found.curve == []
+
+
+def test_final_draws_the_final_settings_and_number(model: Replay, real: ImageData) -> None:
+    evaluate(model, model.network, spec(({"noise": 1.0},)), real, final=True, seed=0)
+    assert model.asked == [(256, 7), (256, 7), (88, 7)]
+
+
+def test_losses_are_means_over_held_out_images_after_the_warm_up(
+    model: Replay, real: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = evaluate(model, model.network, spec(), real, final=False, seed=0).metrics
+    assert set(model.warmth) == {inf}
+    assert found["recon_loss"] == pytest.approx(
+        float(real.held_out[:1024].double().flatten(1).sum(1).mean()) / 255, rel=1e-6
+    )
+    assert found["loss"] == pytest.approx(found["recon_loss"] + found["kl_loss"], rel=1e-6)
+    monkeypatch.setattr(evaluation, "CHUNK", 100)
+    again = evaluate(model, model.network, spec(), real, final=False, seed=0).metrics
+    assert again["loss"] == pytest.approx(found["loss"], rel=1e-6)
+
+
+def test_numbers_follow_the_seed_alone(model: Replay, real: ImageData) -> None:
+    def numbers(seed: int) -> dict[str, float]:
+        torch.rand(1)
+        found = evaluate(model, model.network, spec(({"noise": 0.1},)), real, final=False, seed=seed).metrics
+        return {name: value for name, value in found.items() if name != "evaluation_seconds"}
+
+    assert numbers(1) == numbers(1)
+    assert numbers(1) != numbers(2)
+
+
+def test_setting_with_a_sample_that_is_no_number_is_skipped_and_said(
+    model: Replay, real: ImageData, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings: Settings = ({"broken": 3}, {"noise": 0.1})
+    found = evaluate(model, model.network, spec(settings, samples=200), real, final=False, seed=0)
+    assert found.sampling == {"noise": 0.1}
+    assert isinf(float(found.curve[0]["kid"]))
+    assert isfinite(found.metrics["kid"])
+    assert found.metrics["nonfinite"] == 3 / 400
+    assert "3 of 200 samples are not finite; setting {'broken': 3} is skipped" in caplog.text
+
+
+def test_trial_ends_when_no_setting_gives_numbers(model: Replay, real: ImageData) -> None:
+    with pytest.raises(NonFiniteError, match="none of 2 sampling settings gave finite images"):
+        evaluate(model, model.network, spec(({"broken": 1}, {"broken": 9})), real, final=False, seed=0)
+
+
+def test_trial_ends_when_a_weight_is_no_number(model: Replay, real: ImageData) -> None:
+    nn.init.constant_(model.network.bias, nan)  # type: ignore[arg-type]
+    with pytest.raises(NonFiniteError, match="weight bias is no longer finite"):
+        evaluate(model, model.network, spec(), real, final=False, seed=0)
+
+
+def test_trial_ends_when_a_held_out_loss_is_no_number(model: Replay, real: ImageData) -> None:
+    model.loss = lambda network, x, kimg, generator: {"loss": x.flatten(1).sum(1) * inf}  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteError, match="held-out loss is"):
+        evaluate(model, model.network, spec(), real, final=False, seed=0)
+
+
+def test_pictures_are_the_best_samples_and_the_models_own(model: Replay, real: ImageData) -> None:
+    found = evaluate(model, model.network, spec(), real, final=False, seed=0)
+    assert set(found.pictures) == {"samples", "reconstructions"}
+    cell = 64 + 2
+    assert opened(found.pictures["samples"]).size == (8 * cell + 2, 8 * cell + 2)
+    assert opened(found.pictures["reconstructions"]).size == (3 * cell + 2, 2 * cell + 2)
+
+
+def test_reference_is_computed_once_for_a_data_set(
+    model: Replay, real: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation._reference.cache_clear()
+    seen: list[int] = []
+
+    def counted(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return features(images)
+
+    monkeypatch.setattr(evaluation, "features", counted)
+    for _ in range(2):
+        evaluate(model, model.network, spec(), real, final=False, seed=0)
+    assert sorted(seen) == [300, 300, 2000]
+
+
+@pytest.mark.parametrize(
+    ("side", "scale", "cell"), [(16, None, 64), (32, None, 64), (24, None, 72), (100, None, 100), (16, 2, 32)]
+)
+def test_picture_enlarges_each_pixel_to_a_square(side: int, scale: int | None, cell: int) -> None:
+    images = torch.rand(2, 3, side, side)
+    pixels = np.asarray(opened(png(images, 2, scale)))
+    assert pixels.shape == (cell + 4, 2 * (cell + 2) + 2, 3)
+    first = pixels[2 : 2 + cell, 2 : 2 + cell].reshape(side, cell // side, side, cell // side, 3)
+    assert (first == first[:, :1, :, :1]).all()
+    assert np.abs(first[:, 0, :, 0] / 255.0 - images[0].permute(1, 2, 0).numpy()).max() < 0.003
+
+
+def test_picture_clamps_and_shows_what_is_no_number_as_black() -> None:
+    images = torch.stack([torch.full((3, 16, 16), value) for value in (-1.0, 2.0, nan)])
+    pixels = np.asarray(opened(png(images, 3, 1)))
+    assert [int(pixels[8, 2 + 18 * i + 8, 0]) for i in range(3)] == [0, 255, 0]
+
+
+def test_picture_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs an image"):
+        png(torch.zeros(0, 3, 16, 16), 4)
+
+
+def opened(content: bytes) -> Image.Image:
+    return Image.open(BytesIO(content))
