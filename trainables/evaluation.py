@@ -98,7 +98,7 @@ def _try(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int)
     else:
         estimate = kid(features(samples), _reference(subject.data))
     metrics = {"kid": estimate.value, "kid_stderr": estimate.stderr}
-    return Drawn(sampling, metrics, nonfinite, samples[:SAMPLES_SHOWN])
+    return Drawn(subject.model.settled(sampling, nfe), metrics, nonfinite, samples[:SAMPLES_SHOWN])
 
 
 def _draw(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> tuple[Tensor, int]:

@@ -104,6 +104,10 @@ class ImageModel(Protocol):
         """`count` images (count, C, H, W), not clamped; within `nfe` network evaluations an image."""
         ...
 
+    def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
+        """A sampling setting as it is carried out, with what follows from it, such as the raw step."""
+        ...
+
     def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:
         """Pictures beside the samples, by name; x: some held-out images (N, C, H, W)."""
         ...

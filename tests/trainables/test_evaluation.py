@@ -44,6 +44,9 @@ class Replay:
         x[: int(sampling.get("broken", 0)), 0, 0, 0] = nan
         return x
 
+    def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
+        return dict(sampling)
+
     def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:
         return {"reconstructions": Grid(x[:6], columns=3)}
 

@@ -54,6 +54,11 @@ class BetaVae(ImageModel):
         return show.sample_prior(_vae(network), count, generator)
 
     @override
+    def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
+        """The setting itself: a sample is one pass of the decoder."""
+        return dict(sampling)
+
+    @override
     def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:
         """Reconstructions, a latent traversal and an interpolation of held-out images."""
         vae = _vae(network)

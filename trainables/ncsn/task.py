@@ -71,6 +71,12 @@ class Ncsn(ImageModel):
         return torch.cat(batches)
 
     @override
+    def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
+        """With the raw step_lr, the steps a level and the network evaluations an image costs."""
+        chain = self.schedule(sampling, nfe)
+        return {**sampling, "step_lr": chain.step_lr, "steps_per_level": chain.steps, "nfe": chain.nfe}
+
+    @override
     def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:
         """None beside the samples."""
         return {}
