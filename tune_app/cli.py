@@ -94,7 +94,7 @@ def run(as_json: bool, resume_name: str | None, **options: Any) -> None:
     known = newest(options["out"], resume_name) if resume_name else None
     if known is not None:
         _carry_on(known, address=options["address"], as_json=as_json)
-    _say(_plan_lines(config), quiet=as_json)
+    _say([*_plan_lines(config), *_wandb_lines(options["wandb"])], quiet=as_json)
     experiment = run_sweep(
         config, out=options["out"], address=options["address"], about=about, console=_console(quiet=as_json)
     )
@@ -237,6 +237,11 @@ def _profile(asked: str | None, known: list[str], address: str | None) -> tuple[
     if found or "laptop" not in known:
         return None, f"profile: none, the file as it stands ({found} GPU(s) found); {choose}"
     return "laptop", f"profile: laptop, as no GPU was found; {choose}"
+
+
+def _wandb_lines(mode: str | None) -> list[str]:
+    asked = mode in ("auto", "online", "offline")
+    return ["  --wandb: this version does not report to Weights & Biases yet; the sweep runs without"] if asked else []
 
 
 def _plan_lines(config: SweepConfig) -> list[str]:

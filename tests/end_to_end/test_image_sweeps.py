@@ -1,0 +1,126 @@
+"""Tiny sweeps of both image models through the command line: pictures, sampling curves, seeds, real files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from PIL import Image
+
+from tests.conftest import Cli, Sweep
+
+pytestmark = pytest.mark.ray
+TINY = [
+    "fixed.width=8", "fixed.batch_size=16", "scheduler.max_kimg=0.256", "scheduler.grace_kimg=0.128",
+    "evaluation.report_kimg=0.064", "evaluation.samples=16", "evaluation.final_samples=16", "evaluation.nfe=6",
+]  # fmt: skip
+ONE_WORKER = f"resources.cpu={len(os.sched_getaffinity(0))}"
+
+
+def sweep(cli: Cli, folder: Path, space: str, *settings: str, out: str = "experiments", data: str = "shapes") -> Sweep:
+    sets = [word for setting in (*TINY, *settings) for word in ("--set", setting)]
+    done = cli("run", space, "--profile", "laptop", "--trials", "4", "--out", out, "--data", data, *sets)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Sweep(max((folder / out).iterdir()))
+
+
+def test_an_ncsn_sweep_searches_its_step_inside_each_evaluation(cli: Cli, folder: Path) -> None:
+    found = sweep(cli, folder, "ncsn_space.yaml")
+    rungs = [event for event in found.of("reported") if event["rung"]]
+    assert {len(event["curve"]) for event in rungs if event["kimg"] == 0.128} == {3}
+    assert {len(event["curve"]) for event in rungs if event["kimg"] == 0.256} == {5}
+    for event in rungs:
+        lowest = min(event["curve"], key=lambda setting: setting["kid"])
+        assert event["sampling"]["step_size"] == lowest["step_size"]
+        assert event["metrics"]["kid"] == lowest["kid"]
+        assert 0 < event["sampling"]["step_lr"] < 0.02**2
+        with Image.open(found.folder / event["pictures"]["samples"]) as picture:
+            assert (picture.format, picture.width > 100) == ("PNG", True)
+    assert not [event for event in found.of("asked") if "step_size" in event["params"]]
+
+    storage = JournalStorage(JournalFileBackend(str(found.folder / "study.journal")))
+    study = optuna.load_study(study_name=None, storage=storage)
+    finals = {int(event["trial"]): event for event in rungs if event["kimg"] == 0.256}
+    for trial in study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+        assert trial.params["step_size"] == finals[trial.number]["sampling"]["step_size"]
+    baselines = [event for event in found.of("asked") if event["source"] == "baseline"]
+    assert [event["params"]["num_scales"] for event in baselines] == [10, 30]
+
+
+def test_the_seed_fixes_an_image_sweep_to_the_last_digit(cli: Cli, folder: Path) -> None:
+    def numbers(found: Sweep) -> list[object]:
+        kept = [event for event in found.events if event["event"] in ("asked", "reported")]
+        metrics = [{k: v for k, v in e.get("metrics", {}).items() if k != "evaluation_seconds"} for e in kept]
+        return [(e["trial"], e.get("params"), e.get("curve"), m) for e, m in zip(kept, metrics, strict=True)]
+
+    first, second = (sweep(cli, folder, "ncsn_space.yaml", ONE_WORKER, out=out) for out in ("a", "b"))
+    assert numbers(first) == numbers(second)
+
+
+@pytest.fixture
+def photographs(folder: Path) -> Path:
+    """A folder data set of JPEG files of 32 pixels, which the laptop profile averages down to 16."""
+    draw = np.random.default_rng(0)
+    for part, count in (("train", 120), ("test", 40)):
+        for label in ("a cat", "d'og"):
+            place = folder / "my photographs" / part / label
+            place.mkdir(parents=True)
+            for number in range(count // 2):
+                pixels = draw.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{number}.jpg", quality=75)
+    return folder / "my photographs"
+
+
+def test_a_beta_vae_sweep_on_a_folder_of_photographs(cli: Cli, folder: Path, photographs: Path) -> None:
+    found = sweep(cli, folder, "beta_vae_space.yaml", data=f"folder:{photographs.name}")
+    last = [event for event in found.of("reported") if event["kimg"] == 0.256][-1]
+    losses = {"train_loss", "loss", "recon_loss", "kl_loss", "beta_kl_loss"}
+    assert losses | {"kid", "kid_stderr"} <= last["metrics"].keys()
+    assert last["pictures"].keys() == {"samples", "reconstructions", "traversal", "interpolation"}
+    for path in last["pictures"].values():
+        Image.open(io.BytesIO((found.folder / path).read_bytes())).verify()
+    manifest = json.loads((found.folder / "manifest.json").read_text())
+    assert len(manifest["data"]["fingerprint"]) == 64
+
+
+def test_a_photograph_of_another_size_is_named_before_anything_starts(
+    cli: Cli, folder: Path, photographs: Path
+) -> None:
+    Image.new("RGB", (30, 32)).save(photographs / "train" / "a cat" / "odd one.png")
+    done = cli("run", "beta_vae_space.yaml", "--profile", "laptop", "--data", f"folder:{photographs.name}")
+    assert done.returncode == 2
+    assert "odd one.png" in done.stderr
+    assert not (folder / "experiments").exists()
+
+
+def test_a_loss_that_is_no_number_fails_the_trial_and_not_the_sweep(cli: Cli, folder: Path) -> None:
+    found = sweep(
+        cli, folder, "beta_vae_space.yaml",
+        "parameters.lr.high=1.0", "parameters.beta.high=1000000.0", "baselines=[{lr: 1.0, beta: 1000000.0}]",
+    )  # fmt: skip
+    assert found.summary["state"] == "completed"
+    ends = {event["trial"]: event for event in found.of("ended")}
+    failed = {event["trial"] for event in found.of("failed")}
+    for trial in failed:
+        assert ends[trial]["state"] == "failed"
+    assert found.summary["best"]["trial"] not in failed
+
+
+def test_train_writes_checkpoints_and_samples_without_ray(cli: Cli, folder: Path, photographs: Path) -> None:
+    done = cli(
+        "train", "beta_vae", "--set", "beta=4.0", "--set", "latent_dim=4", "--set", "lr=5e-5", "--set", "width=8",
+        "--data", f"folder:{photographs.name}", "--resolution", "16", "--epochs", "11", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    place = Path(found["folder"])
+    assert {path.name for path in (place / "checkpoints").iterdir()} == {"beta_vae_epoch_10", "beta_vae_epoch_11"}
+    assert {path.name for path in place.glob("samples-*")} == {f"samples-epoch-{epoch}.png" for epoch in (5, 10, 11)}
+    assert found["metrics"]["kid"] is not None

@@ -1,0 +1,38 @@
+"""The documents say what the program does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trainables.catalog import MODELS
+from tune_app.cli import cli
+from tune_app.config.models import SweepConfig
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def test_every_command_has_a_sentence_and_a_place_in_the_documents() -> None:
+    text = "\n".join(path.read_text() for path in DOCUMENTS)
+    for name, command in cli.commands.items():
+        assert command.help, name
+        assert re.search(rf"tune_app {name}\b|`{name}`", text), name
+
+
+def test_every_key_of_a_space_file_is_explained() -> None:
+    text = (ROOT / "docs/space.md").read_text()
+    block = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1].replace("{...}", "{}"))  # type: ignore[index]
+    assert block.keys() == SweepConfig.model_fields.keys()
+    for name in ("ncsn", "beta_vae"):
+        for parameter in MODELS[name].parameters:
+            assert parameter in text, parameter
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), target
