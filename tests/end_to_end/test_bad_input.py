@@ -84,10 +84,10 @@ print([name for name in ("torch", "ray", "wandb", "optuna") if name in sys.modul
 
 def test_plan_says_what_would_run(cli: Cli) -> None:
     plan = json.loads(cli("plan", "ncsn_space.yaml", "--profile", "laptop", "--json", "--trials", "8").stdout)
-    assert (plan["trials"], plan["baselines"], plan["rungs"]) == (8, 2, [12.0, 24.0])
-    assert plan["kimg_most"] == 8 * 24
+    assert (plan["trials"], plan["baselines"], plan["rungs"]) == (8, 2, [11.0, 22.0])
+    assert plan["kimg_most"] == 8 * 22
     assert plan["survivors"] == [8, 4]
-    assert plan["kimg_least"] == 8 * 12 + 4 * 12
+    assert plan["kimg_least"] == 8 * 11 + 4 * 11
 
 
 def test_the_first_line_says_which_profile_why_and_how_to_choose(cli: Cli) -> None:

@@ -164,7 +164,7 @@ def connections(process: psutil.Process) -> list[psutil._common.pconn]:
 def test_every_sampler_proposes(branin: Branin, sampler: str) -> None:
     sweep = branin("--trials", "8", "--set", f"search.sampler={sampler}")
     assert sum(sweep.summary["trials"].values()) == 8
-    assert len({e["params"]["x1"] for e in sweep.of("asked")}) == 8
+    assert len({(e["params"]["x1"], e["params"]["x2"]) for e in sweep.of("asked")}) == 8
 
 
 def test_a_grid_runs_each_of_its_points_once(branin: Branin) -> None:
