@@ -254,6 +254,9 @@ def _plan_lines(config: SweepConfig) -> list[str]:
 def _carry_on(experiment: Any, *, address: str | None, as_json: bool) -> NoReturn:
     from tune_app.driver.sweep import resume_sweep
 
+    _say(
+        [f"carrying on {experiment.folder} with its own sweep.yaml; SPACE and --set are not read again"], quiet=as_json
+    )
     resume_sweep(experiment, address=address, console=_console(quiet=as_json))
     _finish(experiment, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""A sweep that is interrupted or killed is carried on under its name: every trial ends once, nothing is computed twice."""
+"""A sweep that is interrupted or killed goes on under its name: every trial ends once, nothing is computed twice."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ class Terminal(Quiet):
     def _caption(self) -> str:
         elapsed = time.monotonic() - self._began
         ahead = expected(self._config, self._records, self._slots)
-        left = f", about {clock(ahead)} left at most" if ahead is not None else ""
+        left = f", about {clock(ahead)} left at most" if ahead else ""
         ladder = ", ".join(f"{rung:g}{self._mark(rung)}" for rung in rungs(self._config.scheduler))
         return f"rungs (kimg): {ladder}; {clock(elapsed)} elapsed{left}"
 
