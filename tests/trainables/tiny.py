@@ -23,7 +23,9 @@ def tiny_data(resolution: int = 16, images: int = 30) -> ImageData:
     generator = torch.Generator().manual_seed(0)
     train = torch.randint(256, (images, 3, resolution, resolution), generator=generator, dtype=torch.uint8)
     labels = torch.zeros(images, dtype=torch.int64)
-    return ImageData(train, labels, train, labels, train, labels, ("all",), mean=0.5, variance=1 / 12, fingerprint="")
+    return ImageData(
+        train, labels, train, labels, train, labels, ("all",), mean=0.5, variance=1 / 12, fingerprint=f"{resolution}"
+    )
 
 
 def tiny_spec(kind: str, *, seed: int = 0, **params: Scalar) -> RunSpec:
