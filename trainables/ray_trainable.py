@@ -55,11 +55,6 @@ class RayTrial(tune.Trainable):
             result["should_checkpoint"] = True
         return result
 
-    def train_buffered(self, *limits: float) -> list[dict[str, Any]]:
-        # Tune 2.60 hands over (count, seconds) where the method it calls takes (seconds, count)
-        results: list[dict[str, Any]] = super().train_buffered(min(limits), max(limits))
-        return results
-
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         assert self.trial
         self.trial.save(Path(checkpoint_dir))

@@ -84,6 +84,9 @@ def test_with_one_worker_the_seed_fixes_parameters_and_metrics(branin: Branin) -
 def test_forty_proposals_come_close_to_the_known_optimum(branin: Branin) -> None:
     sweep = branin("--trials", "40", "--set", "scheduler.type=none")
     assert sweep.summary["trials"] == {"completed": 40}
+    for trial in range(40):
+        marks = [event["kimg"] for event in sweep.of("reported") if int(event["trial"]) == trial]
+        assert marks == list(range(1, 28))
     assert 0.397887 <= sweep.summary["best"]["value"] < 1.0
 
 

@@ -33,10 +33,8 @@ TUNE = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000",
-    # reports that follow each other fast come in one message, at most a quarter of a second late; a rung ends a message
-    "TUNE_RESULT_BUFFER_LENGTH": "1000",
-    "TUNE_RESULT_BUFFER_MIN_TIME_S": "0.25",
-    "TUNE_RESULT_BUFFER_MAX_TIME_S": "0.25",
+    # never buffered: with a checkpoint in the buffer Tune 2.60 can start a trial's next step twice, out of order
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
 }
 LOCAL = {
     # the switch of macOS and Windows, where Ray binds to the address it is given: every port on loopback alone

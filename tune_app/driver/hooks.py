@@ -60,7 +60,7 @@ class Rungs(FIFOScheduler):
         if "failed" in result:
             return self._failed(record, result["failed"])
         report = result.get("report")
-        if report is None or any(known.kimg == report.kimg for known in record.reports):
+        if report is None or report.kimg <= record.kimg:
             return str(TrialScheduler.CONTINUE)  # parked, or computed a second time after a resume or a retry
         return self._reported(record, report)
 
