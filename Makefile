@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check lint format schema
+.PHONY: run test check lint format schema torture
 
 run: .venv/installed
 	$(BIN)/python -m tune_app run ncsn_space.yaml
@@ -16,6 +16,9 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+torture: .venv/installed
+	$(BIN)/python -m tests.end_to_end.torture
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

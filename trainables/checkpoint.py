@@ -7,25 +7,48 @@ import json
 import os
 import pickle
 import shutil
+import stat
+import struct
 import sys
 import uuid
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 STATE, PLAIN_STATE = "state.pt", "state.json"
 ABOUT = "about.json"
+MOST_ABOUT_BYTES = 1_000_000
+MALFORMED = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
+"""What the parsers of JSON and pickles raise, or the code that goes through what they found."""
+UNREADABLE = (
+    RuntimeError, EOFError, AssertionError, MemoryError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile,
+)  # fmt: skip
+"""What torch's reader raises beside those."""
 
 
 class CheckpointError(Exception):
     """A checkpoint that is missing or damaged; says which and what is wrong."""
 
 
+class UnwritableError(OSError):
+    """A checkpoint that could not be written: the disk is to blame, not what was to be saved."""
+
+
 def write(folder: Path, state: dict[str, Any], about: dict[str, Any]) -> None:
-    """Write `state` (tensors, plain data) and `about` (JSON) as `folder`; whoever looks sees all of it or nothing."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
+    """Write `state` (tensors, plain data) and `about` (JSON) as `folder`; whoever looks sees all of it or nothing.
+
+    The folder above may be absent, the one above that may not. Raises UnwritableError.
+    """
+    try:
+        _write(Path(folder), state, about)
+    except OSError as error:
+        raise UnwritableError(error.errno, error.strerror, error.filename or str(folder)) from error
+
+
+def _write(folder: Path, state: dict[str, Any], about: dict[str, Any]) -> None:
+    folder.parent.mkdir(exist_ok=True)
+    unfinished = folder.parent / f".unfinished-{folder.name}.{uuid.uuid4().hex[:8]}"
     unfinished.mkdir()
     try:
         file = _save(state, unfinished)
@@ -40,21 +63,56 @@ def write(folder: Path, state: dict[str, Any], about: dict[str, Any]) -> None:
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The state and the description of `folder`. Raises CheckpointError."""
+    file, about = _verified(Path(folder))
+    try:
+        return _load(file), about
+    except (OSError, *MALFORMED, *UNREADABLE) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+
+
+def whole(folder: Path) -> bool:
+    """Whether `folder` is a checkpoint as `write` makes it and nothing else; loads nothing and never raises.
+
+    A third file makes it none: Ray would unpickle one of a certain name. So does a link in place of a file or folder.
+    """
     folder = Path(folder)
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        file, _ = _verified(folder)
+        return not folder.is_symlink() and {path.name for path in folder.iterdir()} == {file.name, ABOUT}
+    except (CheckpointError, OSError):
+        return False
+
+
+def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The file of the state, its bytes those that were written, and the description."""
+    try:
+        about = json.loads(_text(folder / ABOUT))
         digest = about.pop("sha256")
         file = folder / (PLAIN_STATE if (folder / PLAIN_STATE).exists() else STATE)
-        if digest != _digest(file):
-            raise CheckpointError(f"{file} is damaged: its bytes are not those that were written")
-        state = _load(file)
+        same = digest == _digest(_regular(file))
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} is no checkpoint: {Path(error.filename).name} is missing") from error
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{folder / ABOUT} is damaged: {error!r}") from error
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{folder / STATE} cannot be read: {error}") from error
-    return state, about
+    except (OSError, *MALFORMED) as error:
+        raise CheckpointError(f"{folder / ABOUT} is damaged: {error!r:.200}") from error
+    if not same:
+        raise CheckpointError(f"{file} is damaged: its bytes are not those that were written")
+    return file, about
+
+
+def _text(path: Path) -> str:
+    """The content of a description; one of a gigabyte is none."""
+    with _regular(path).open("rb") as file:
+        raw = file.read(MOST_ABOUT_BYTES + 1)
+    if len(raw) > MOST_ABOUT_BYTES:
+        raise CheckpointError(f"{path} is damaged: it is larger than {MOST_ABOUT_BYTES} bytes")
+    return raw.decode("utf-8")
+
+
+def _regular(path: Path) -> Path:
+    """`path`, which is a file: a link may lead anywhere, and a pipe may never end."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise CheckpointError(f"{path} is no regular file")
+    return path
 
 
 def _save(state: dict[str, Any], folder: Path) -> Path:
@@ -64,16 +122,22 @@ def _save(state: dict[str, Any], folder: Path) -> Path:
         return folder / PLAIN_STATE
     import torch
 
-    torch.save(state, folder / STATE)
+    with (folder / STATE).open("wb") as file:  # given a path, torch hides what the disk said
+        torch.save(state, file)
     return folder / STATE
 
 
 def _load(file: Path) -> dict[str, Any]:
     if file.name == PLAIN_STATE:
         return dict(json.loads(file.read_text(encoding="utf-8")))
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+            raise zipfile.BadZipFile("it would unpack to more than was ever written")
     import torch
 
-    return dict(torch.load(file, map_location="cpu", weights_only=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on formats that are refused in the next line
+        return dict(torch.load(file, map_location="cpu", weights_only=True))
 
 
 def _put_in_place(new: Path, folder: Path) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from ray import tune
 
+from trainables import checkpoint
 from trainables.model import NonFiniteError, RunSpec
-from trainables.trial import Trial
+from trainables.trial import Trial, images
 
 PARKED_SECONDS, WARM_SECONDS = 0.2, 0.02
 
@@ -19,7 +20,8 @@ PARKED_SECONDS, WARM_SECONDS = 0.2, 0.02
 class RayTrial(tune.Trainable):
     """One actor, one trial object at a time: a reused actor throws the last one away whole.
 
-    `config`: `spec` (a RunSpec), `rungs`, `report_kimg`, `threads`, and `stop_file`, whose presence asks to park.
+    `config`: `spec` (a RunSpec), `rungs`, `report_kimg`, `checkpoint_kimg`, `threads`; `folder`, where checkpoints go;
+    `checkpoints`, those to continue from, the first whole one counts; `park_file`, whose presence asks to park.
     Without a `spec` the actor only starts, and waits for its first trial.
     """
 
@@ -27,11 +29,17 @@ class RayTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         _threads(config["threads"])
-        self._stop_file = Path(config["stop_file"])
         self._parked = False
         self.trial = None
-        if "spec" in config:
-            self.trial = Trial(config["spec"], rungs=config["rungs"], report_kimg=config["report_kimg"])
+        if "spec" not in config:
+            return
+        self.trial = Trial(config["spec"], rungs=config["rungs"], report_kimg=config["report_kimg"])
+        whole = next((folder for folder in map(Path, config["checkpoints"]) if checkpoint.whole(folder)), None)
+        if whole is not None:
+            self.trial.load(whole)
+        self._saved = self.trial.images
+        self._least = images(config["checkpoint_kimg"] or 0)
+        self._folder, self._park_file = Path(config["folder"]), Path(config["park_file"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.trial = None
@@ -49,19 +57,18 @@ class RayTrial(tune.Trainable):
             report = self.trial.advance()
         except NonFiniteError as error:
             return {"failed": str(error)}
-        self._parked = self._stop_file.exists()
-        result = {"report": report, "parked": self._parked}  # a Report, not a dict, which Tune would flatten
-        if report.rung or self._parked:
-            result["should_checkpoint"] = True
-        return result
+        self._parked = self._park_file.exists()
+        due = report.rung or self._parked or self.trial.images - self._saved >= self._least
+        # a Report, not a dict, which Tune would flatten; the checkpoint is ours, as Tune's are not written whole
+        return {"report": report, "parked": self._parked, "checkpoint": self._save() if due else None}
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
+    def _save(self) -> str:
+        """Write a checkpoint; its name, which the same images always give: work done twice replaces it."""
         assert self.trial
-        self.trial.save(Path(checkpoint_dir))
-
-    def load_checkpoint(self, checkpoint: str) -> None:
-        assert self.trial
-        self.trial.load(Path(checkpoint))
+        name = f"checkpoint_{self.trial.images:09d}"
+        self.trial.save(self._folder / name)
+        self._saved = self.trial.images
+        return name
 
 
 def prepare(spec: RunSpec, threads: int) -> str:

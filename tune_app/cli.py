@@ -34,6 +34,12 @@ def cli(debug: bool) -> None:
     """
 
 
+set_option = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override any key, e.g. search.seed=1."
+)
+address_option = click.option("--address", help="An existing Ray cluster; default: a private Ray on this machine.")
+
+
 def selection(command: Command) -> Command:
     """Options shared by the commands that read a SPACE file."""
     options = [
@@ -41,7 +47,7 @@ def selection(command: Command) -> Command:
         click.option(
             "--profile", metavar="NAME", help="Overlay of the file to use; `none` takes the file as it stands."
         ),
-        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override any key, e.g. search.seed=1."),
+        set_option,
         click.option(
             "--data", metavar="NAME", help="cifar10, shapes, or folder:DIR with train/<class>/ and test/<class>/."
         ),
@@ -59,7 +65,7 @@ def selection(command: Command) -> Command:
         click.option(
             "--wandb", type=click.Choice(["auto", "online", "offline", "disabled"]), help="Weights & Biases mode."
         ),
-        click.option("--address", help="An existing Ray cluster; default: a private Ray on this machine."),
+        address_option,
     ]
     for option in reversed(options):
         command = option(command)
@@ -86,19 +92,55 @@ out_option = click.option(
 @as_json
 def run(as_json: bool, resume_name: str | None, **options: Any) -> None:
     """Run the sweep of SPACE to its answer."""
-    from tune_app.driver.sweep import run_sweep
+    from tune_app.driver.sweep import resume_sweep, run_sweep
     from tune_app.experiment import newest
 
-    options["name"] = resume_name or options["name"]
+    options["name"] = options["name"] if resume_name is None else resume_name
+    known = None if resume_name is None else newest(options["out"], resume_name)
+    if known is not None:  # another machine would choose another profile
+        options["profile"] = options["profile"] or known.profile()
     config, about = _select(options, quiet=as_json)
-    known = newest(options["out"], resume_name) if resume_name else None
+    address, console = options["address"], _console(quiet=as_json)
     if known is not None:
-        _carry_on(known, address=options["address"], as_json=as_json)
+        resume_sweep(known, config, address=address, console=console)
+        _finish(known, as_json=as_json)
     _say([*_plan_lines(config), *_wandb_lines(options["wandb"])], quiet=as_json)
-    experiment = run_sweep(
-        config, out=options["out"], address=options["address"], about=about, console=_console(quiet=as_json)
-    )
+    only = resume_name is not None
+    experiment = run_sweep(config, out=options["out"], only=only, address=address, about=about, console=console)
     _finish(experiment, as_json=as_json)
+
+
+@cli.command()
+@experiment_argument
+@set_option
+@click.option("--trials", type=int, help="How many trials to run in all.")
+@out_option
+@address_option
+@as_json
+def resume(
+    experiment: str, sets: tuple[str, ...], trials: int | None, out: Path, address: str | None, as_json: bool
+) -> None:
+    """Carry on EXP where it stands, whatever ended it."""
+    from tune_app.driver.sweep import resume_sweep
+    from tune_app.experiment import find
+
+    known = find(experiment, out)
+    more = {} if trials is None else {"search.trials": str(trials)}
+    resume_sweep(known, known.config({**assigned(sets), **more}), address=address, console=_console(quiet=as_json))
+    _finish(known, as_json=as_json)
+
+
+@cli.command()
+@experiment_argument
+@click.argument("trial", required=False)
+@out_option
+def stop(experiment: str, trial: str | None, out: Path) -> None:
+    """End TRIAL, or all of EXP, at the next report; what was measured counts."""
+    from tune_app.experiment import find
+
+    known = find(experiment, out)
+    known.request_stop(trial)
+    click.echo(f"asked: {f'trial {trial}' if trial else known.folder} ends at the next report")
 
 
 @cli.command()
@@ -187,15 +229,15 @@ def main() -> NoReturn:
         sys.exit(130)
     except TuneAppError as error:
         _raise_if_debugging(error)
-        click.echo(f"error: {error}", err=True)
+        _print(f"error: {error}", err=True)
         if error.hint:
-            click.echo(f"  hint: {error.hint}", err=True)
+            _print(f"  hint: {error.hint}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         os._exit(0)  # the reader has left; flushing stdout at exit would complain
     except Exception as error:
         _raise_if_debugging(error)
-        click.echo(f"error: {type(error).__name__}: {error}", err=True)
+        _print(f"error: {type(error).__name__}: {error}", err=True)
         click.echo("  hint: this is a fault of tune_app's; `tune_app --debug ...` shows where", err=True)
         sys.exit(1)
     sys.exit(0)
@@ -251,16 +293,6 @@ def _plan_lines(config: SweepConfig) -> list[str]:
     return plan_lines(make_plan(config), config)
 
 
-def _carry_on(experiment: Any, *, address: str | None, as_json: bool) -> NoReturn:
-    from tune_app.driver.sweep import resume_sweep
-
-    _say(
-        [f"carrying on {experiment.folder} with its own sweep.yaml; SPACE and --set are not read again"], quiet=as_json
-    )
-    resume_sweep(experiment, address=address, console=_console(quiet=as_json))
-    _finish(experiment, as_json=as_json)
-
-
 def _finish(experiment: Any, *, as_json: bool) -> NoReturn:
     """Print the answer and leave with the exit code of how the sweep ended."""
     from tune_app.status import answer, answer_lines, exit_code
@@ -279,15 +311,21 @@ def _console(*, quiet: bool) -> Quiet:
 
 
 def _show(document: Any, lines: list[str], *, as_json: bool) -> None:
-    click.echo(
-        json.dumps(document, indent=2, allow_nan=False) if as_json else "\n".join(lines), nl=as_json or bool(lines)
-    )
+    if as_json:
+        lines = [json.dumps(document, indent=2, allow_nan=False)]
+    if lines:
+        _print("\n".join(lines))
 
 
 def _say(lines: list[str], *, quiet: bool) -> None:
     """Words about the work: to stdout, or to stderr where stdout is for one JSON document."""
     for line in lines:
-        click.echo(line, err=quiet)
+        _print(line, err=quiet)
+
+
+def _print(text: str, *, err: bool = False) -> None:
+    """Print with all that is unprintable escaped: what a file or a worker said must not move the cursor."""
+    click.echo("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text), err=err)
 
 
 def _raise_if_debugging(error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 
@@ -20,6 +21,22 @@ class InputError(TuneAppError):
     """The input was wrong and nothing ran."""
 
     exit_code = 2
+
+
+class StorageError(TuneAppError):
+    """A disk that takes no more, or is gone; what is in the log stays, and the sweep can be carried on."""
+
+    @classmethod
+    def of(cls, error: OSError, path: object) -> StorageError:
+        """The sentence for what the operating system said of `path`."""
+        why = {
+            errno.ENOSPC: "the disk is full",
+            errno.EDQUOT: "the quota on the disk is used up",
+            errno.EFBIG: "the file would exceed the size allowed",
+            errno.EROFS: "the file system has become read-only",
+            errno.ENOENT: "it is no longer where it was",
+        }.get(error.errno or 0, f"the storage fails ({error.strerror or error})")
+        return cls(f"{error.filename or path}: {why}", hint="mend that, then resume; all that was reported is kept")
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,23 @@ when it is read. Damage anywhere else is reported with its line, and nothing is 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from tune_app.errors import InputError
+from tune_app.errors import InputError, StorageError
+from tune_app.event_types import check
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
+MOST_BYTES = 1_000_000
+"""The longest line; a real one has some hundreds."""
 
 
 def utc_now() -> str:
@@ -27,19 +32,17 @@ def utc_now() -> str:
 
 def read(path: Path) -> list[Event]:
     """Every whole event of the log at `path`; raises InputError where a line other than the last is damaged."""
-    return _parse(path, path.read_bytes())[0] if path.exists() else []
+    return _parse(path, _bytes(path))[0]
 
 
 class EventLog:
     """The log of one experiment, open for appending; listeners hear of an event once it is on disk."""
 
     def __init__(self, path: Path, *, clock: Callable[[], str] = utc_now) -> None:
-        raw = path.read_bytes() if path.exists() else b""
-        self.events, whole = _parse(path, raw)
-        self._clock = clock
-        self._file = path.open("ab")
-        if whole < len(raw):
-            self._file.truncate(whole)
+        self.events, self._size = _parse(path, _bytes(path))
+        self._path, self._clock = path, clock
+        self._file = path.open("ab", buffering=0)
+        self._file.truncate(self._size)
         self._listeners: list[Listener] = []
 
     def subscribe(self, listener: Listener) -> None:
@@ -53,11 +56,14 @@ class EventLog:
         self._listeners.append(listener)
 
     def append(self, event: str, **fields: Any) -> Event:
-        """Write one event, flush it to disk, tell the listeners. Raises OSError when the disk takes no more."""
+        """Write one event, flush it to disk, tell the listeners. Raises StorageError when it cannot be written."""
         entry: Event = {"event": event, "time": self._clock(), **plain(fields)}
-        self._file.write(json.dumps(entry, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._write(json.dumps(entry, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+        except OSError as error:
+            with suppress(OSError):  # a later event must not continue half a line
+                self._file.truncate(self._size)
+            raise StorageError.of(error, self._path) from None
         self.events.append(entry)
         for listener in self._listeners:
             listener(entry)
@@ -65,6 +71,15 @@ class EventLog:
 
     def close(self) -> None:
         self._file.close()
+
+    def _write(self, line: bytes) -> None:
+        if not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._path))
+        written = 0
+        while written < len(line):
+            written += self._file.write(line[written:])
+        os.fsync(self._file.fileno())
+        self._size += len(line)
 
 
 def plain(value: Any) -> Any:
@@ -78,19 +93,47 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _bytes(path: Path) -> bytes:
+    """The file's content, nothing where there is none; raises InputError where it cannot be read."""
+    if not path.exists():
+        return b""
+    if not path.is_file():
+        raise InputError(f"{path}: this is no file, so no event log")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: the event log cannot be read ({error.strerror})") from None
+
+
 def _parse(path: Path, raw: bytes) -> tuple[list[Event], int]:
     """The events in `raw` and how many of its bytes are whole lines."""
     whole = raw.rfind(b"\n") + 1
-    events = []
+    events: list[Event] = []
+    going: dict[str, bool] = {}
     for number, line in enumerate(raw[:whole].splitlines(), start=1):
         try:
-            event = json.loads(line)
-            if not isinstance(event, dict) or "event" not in event:
-                raise ValueError
-        except ValueError:
+            events.append(_event(line, going))
+        except (ValueError, RecursionError) as error:
             raise InputError(
-                f"{path}:{number}: this line of the event log is damaged",
+                f"{path}:{number}: this line of the event log is damaged: {error}",
                 hint="nothing was changed; restore the file from a copy, or remove the line if you know what it was",
             ) from None
-        events.append(event)
     return events, whole
+
+
+def _event(line: bytes, going: dict[str, bool]) -> Event:
+    """The event in `line`. `going`: each trial asked for so far, and whether it has yet to end; kept current."""
+    if len(line) > MOST_BYTES:
+        raise ValueError(f"it is longer than {MOST_BYTES} bytes")
+    event: Event = json.loads(line)
+    check(event)
+    kind = event["event"]
+    if kind.startswith("sweep_"):
+        return event
+    trial = event["trial"]
+    if kind == "asked" and trial != f"{len(going):04d}":
+        raise ValueError(f"trial {trial} is asked for where {len(going):04d} would be next")
+    if kind != "asked" and not going.get(trial):
+        raise ValueError(f"`{kind}`: trial {trial} has ended before, or was never asked for")
+    going[trial] = kind != "ended"
+    return event

@@ -6,23 +6,29 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import socket
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from search_spaces.distributions import Categorical
 from tune_app import results
-from tune_app.config.load import load
+from tune_app.config.load import dump, load, restored
 from tune_app.config.models import SweepConfig
 from tune_app.errors import InputError
 from tune_app.events import read
 from tune_app.results import Records, TrialRecord
 
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DEFAULT_OUT = Path("experiments")
+TEMPORARY = ".unfinished-"
+"""Begins the name of a file that is being written, until it is whole."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,13 @@ class Experiment:
         return self.folder / "summary.json"
 
     @property
-    def stop_file(self) -> Path:
+    def park_file(self) -> Path:
         """Its presence asks running trials to park: checkpoint at their next report and wait."""
+        return self.folder / ".park"
+
+    @property
+    def stop_requests(self) -> Path:
+        """A folder with an empty file for each trial that a person wants stopped; `all` is the sweep."""
         return self.folder / ".stop"
 
     @property
@@ -66,9 +77,20 @@ class Experiment:
     def relative(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
 
-    def config(self) -> SweepConfig:
-        """The resolved configuration this experiment runs with."""
-        return load(self.sweep_yaml)
+    def config(self, changes: dict[str, Any] | None = None) -> SweepConfig:
+        """The resolved configuration this experiment runs with, `changes` (key to value) over it."""
+        if not self.sweep_yaml.exists():
+            begun = self.folded().config
+            if not begun:
+                raise InputError(f"{self.sweep_yaml} is missing, and the log does not hold it")
+            write(self.sweep_yaml, dump(restored(begun, self.events)))
+        return load(self.sweep_yaml, set=changes)
+
+    def profile(self) -> str | None:
+        """The profile that it was begun with, as far as the manifest tells."""
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            return str(json.loads(self.manifest.read_text())["profile"])
+        return None
 
     def records(self) -> list[TrialRecord]:
         """Every trial, in the order they were asked for."""
@@ -87,7 +109,11 @@ class Experiment:
     def locked(self) -> Iterator[None]:
         """Hold the experiment for this process; raises InputError naming the driver that already has it."""
         path = self.folder / ".lock"
-        with path.open("a+") as file:
+        try:
+            lock = open(path, "a+", opener=_no_link)  # noqa: SIM115
+        except OSError as error:
+            raise InputError(f"{path}: cannot be locked ({error.strerror or error})") from None
+        with lock as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -101,35 +127,117 @@ class Experiment:
             file.flush()
             yield
 
-
-def create(out: Path, name: str) -> Experiment:
-    """A new folder <out>/<name>-<YYYYmmdd-HHMMSS>; raises InputError where it cannot be written."""
-    if not NAME.match(name):
-        raise InputError(f"{name!r} is no name for an experiment: letters, digits, '.', '_' and '-', at most 64")
-    for attempt in range(100):
-        suffix = f"-{attempt}" if attempt else ""
-        folder = out.absolute() / f"{name}-{datetime.now():%Y%m%d-%H%M%S}{suffix}"
+    def held(self) -> bool:
+        """Whether a driver runs this experiment now."""
         try:
-            (folder / "trials").mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise InputError(
-                f"{out}: cannot write the experiment there ({error.strerror})", hint="choose a folder with --out DIR"
-            ) from None
-        return Experiment(folder)
+            with open(self.folder / ".lock", opener=_no_link) as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def request_stop(self, trial: str | None = None) -> None:
+        """Ask the driver to end `trial`, or the whole sweep, gracefully. Raises InputError where it cannot."""
+        record = None if trial is None else self.folded().trials.get(trial)
+        if trial is not None and record is None:
+            raise InputError(f"{self.folder}: there is no trial {trial!r}", hint="`tune_app status` lists them")
+        if record is not None and record.ended:
+            raise InputError(f"trial {record.id} has ended already ({record.state}, {record.reason})")
+        if not self.held():
+            raise InputError(f"{self.folder}: no driver runs this experiment, so there is nothing to stop")
+        _own(self.stop_requests)
+        self.stop_requests.mkdir(exist_ok=True)
+        (self.stop_requests / (record.id if record else "all")).touch()
+
+    def take_stop_requests(self) -> list[str]:
+        """What `request_stop` has asked for since the last call."""
+        found = [path.name for path in self.stop_requests.glob("*")]
+        for name in found:
+            (self.stop_requests / name).unlink(missing_ok=True)
+        return found
+
+    def check(self, records: Records, config: SweepConfig) -> None:
+        """Raise InputError where a folder that a driver writes to leads elsewhere, or a trial is not of `config`."""
+        for path in (self.stop_requests, self.trials, *map(self.trial, records.trials)):
+            _own(path)
+        known = {**config.space.training, **{name: Categorical(choices=(v,)) for name, v in config.fixed.items()}}
+        for record in records.trials.values():
+            for name, value in record.params.items():
+                wrong = known[name].complaint(value) if name in known else "is not searched"
+                if wrong:
+                    raise InputError(f"{self.events}: trial {record.id} is not of this sweep: {name} {wrong}")
+
+    def checkpoints(self, record: TrialRecord) -> list[str]:
+        """The checkpoint folders of a trial that the log knows, newest first."""
+        return [str(self.folder / path) for _, path in reversed(record.checkpoints)]
+
+    def tidy(self, records: Records) -> None:
+        """Remove what a killed process left half-made: temporary files, checkpoints that the log does not know."""
+        known = {path for record in records.trials.values() for _, path in record.checkpoints}
+        shutil.rmtree(self.stop_requests, ignore_errors=True)
+        self.park_file.unlink(missing_ok=True)
+        for record in records.unfinished.values():
+            for path in self.trial(record.id).glob("checkpoint_*"):
+                if self.relative(path) not in known:
+                    shutil.rmtree(path, ignore_errors=True)
+        for folder in (self.folder, *(self.trial(trial) for trial in records.unfinished)):
+            for path in folder.glob(f"{TEMPORARY}*"):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def create(out: Path, name: str, *, only: bool = False) -> Experiment:
+    """A new folder <out>/<name>-<YYYYmmdd-HHMMSS> with an empty log.
+
+    Raises InputError where it cannot be written or, with `only`, where there is an experiment of that name already.
+    """
+    if not NAME.fullmatch(name):
+        raise InputError(f"{name!r} is no name for an experiment: letters, digits, '.', '_' and '-', at most 64")
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with _alone(out):
+            if only and newest(out, name):
+                raise InputError(f"{out}: another driver has just begun an experiment named {name}")
+            for attempt in range(100):
+                suffix = f"-{attempt}" if attempt else ""
+                folder = out.absolute() / f"{name}-{datetime.now():%Y%m%d-%H%M%S}{suffix}"
+                with suppress(FileExistsError):
+                    (folder / "trials").mkdir(parents=True)
+                    (folder / "events.jsonl").touch()
+                    return Experiment(folder)
     raise InputError(f"{out}: a hundred experiments named {name} started within this second")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Within it, no other process is in `_alone` of the same folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def check_writable(out: Path) -> None:
     """Raise InputError unless an experiment could be made under `out`; leaves nothing behind."""
-    parent = out.absolute()
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        raise InputError(f"{out}: {parent} is a file, no folder", hint="choose a folder with --out DIR")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: {parent} is not writable", hint="choose a folder with --out DIR")
+    with _writing(out):
+        parent = out.absolute()
+        while not (parent.exists() or parent.is_symlink()):
+            parent = parent.parent
+        with TemporaryDirectory(prefix=TEMPORARY, dir=parent):
+            pass
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{out}: cannot write the experiment there ({error.strerror})", hint="choose a folder with --out DIR"
+        ) from None
 
 
 def find(where: str, out: Path = DEFAULT_OUT) -> Experiment:
@@ -143,25 +251,43 @@ def find(where: str, out: Path = DEFAULT_OUT) -> Experiment:
         return found
     folder = Path(where)
     for candidate in (folder, out / where):
-        if (candidate / "events.jsonl").is_file():
+        if _has_log(candidate):
             return Experiment(candidate.absolute())
     raise InputError(f"{where}: no experiment there (it would hold events.jsonl)", hint="`latest` is the newest one")
 
 
 def newest(out: Path, name: str | None = None) -> Experiment | None:
     """The experiment under `out` that started last, of that `name` if one is given."""
-    stamped = re.compile(rf"^{re.escape(name) if name else '.+'}-(\d{{8}}-\d{{6}}(?:-\d+)?)$")
+    stamped = re.compile(rf"^{'.+' if name is None else re.escape(name)}-(\d{{8}}-\d{{6}}(?:-\d+)?)$")
     found = [
         (match.group(1), folder)
         for folder in (out.iterdir() if out.is_dir() else ())
-        if (match := stamped.match(folder.name)) and (folder / "events.jsonl").is_file()
+        if (match := stamped.match(folder.name)) and _has_log(folder)
     ]
     return Experiment(max(found)[1].absolute()) if found else None
 
 
+def _has_log(folder: Path) -> bool:
+    """Whether an event log lies there; a link to one may lead anywhere."""
+    with suppress(OSError):
+        return stat.S_ISREG((folder / "events.jsonl").lstat().st_mode)
+    return False
+
+
+def _own(folder: Path) -> None:
+    """Raise InputError where a link or a file stands in the place of an experiment's folder."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"{folder} is no folder of this experiment but a link or a file")
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open a file, not what a link leads to, without waiting at a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+
 def write(path: Path, content: bytes | str) -> None:
     """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f"{TEMPORARY}{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
         file.flush()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from trainables.catalog import MODELS
 from tune_app.config.models import SweepConfig
 from tune_app.experiment import Experiment
 from tune_app.plan import Plan
-from tune_app.results import TrialRecord, best, describe
+from tune_app.results import Records, TrialRecord, summarise
 from tune_app.trackers.console import clock, short
 
 
@@ -51,12 +49,9 @@ def _data_lines(config: SweepConfig) -> list[str]:
 def look(experiment: Experiment) -> dict[str, Any]:
     """`status --json`: the sweep's state and every trial's."""
     folded, metric = experiment.folded(), experiment.config().metric.name
-    state = folded.state
-    if state == "running" and not _held(experiment):
-        state = "interrupted"
     return {
         "experiment": str(experiment.folder),
-        "state": state,
+        "state": _state(experiment, folded),
         "metric": metric,
         "counts": {name: count for name, count in folded.counts.items() if count},
         "trials": [_row(record, metric) for record in folded.trials.values()],
@@ -70,26 +65,17 @@ def status_lines(found: dict[str, Any]) -> list[str]:
         value = "" if row["value"] is None else f"  {found['metric']} {row['value']:.4g}"
         reason = f" ({row['reason']})" if row["reason"] else ""
         lines.append(f"  {row['trial']}  {row['state'] + reason:24}{row['kimg']:>9g} kimg{value}")
+        lines += [f"        {row['error']}"] if row["error"] else []
     return lines
 
 
 def answer(experiment: Experiment) -> dict[str, Any]:
     """What the sweep found: its summary, with the experiment's folder and the first error if there was one."""
-    if experiment.summary.exists():
-        found = json.loads(experiment.summary.read_text())
-    else:
-        folded, config = experiment.folded(), experiment.config()
-        record = best(folded.trials.values(), config.metric.name)
-        found = {
-            "name": config.name,
-            "state": folded.state,
-            "trials": {state: count for state, count in folded.counts.items() if count},
-            "metric": config.metric.model_dump(),
-            "best": record and describe(record, config.metric.name),
-            "warnings": [],
-        }
-    failures = [(r.id, r.failures[-1]["message"]) for r in experiment.records() if r.failures and r.state == "failed"]
-    return {"experiment": str(experiment.folder), **found, "first_error": failures[0] if failures else None}
+    records = experiment.folded()
+    found = summarise(experiment.config(), records)
+    failures = [(r.id, r.failures[-1]["message"]) for r in records.trials.values() if r.failed_for_good]
+    first = failures[0] if failures else None
+    return {"experiment": str(experiment.folder), **found, "state": _state(experiment, records), "first_error": first}
 
 
 def answer_lines(found: dict[str, Any]) -> list[str]:
@@ -115,13 +101,20 @@ def answer_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"first failure: trial {trial}: {message} (trials/{trial}/error.txt)")
     lines += [f"warning: {warning}" for warning in found["warnings"]]
     if found["state"] in ("interrupted", "running"):
-        lines.append(f"carry on with: python -m tune_app run --resume {found['name']} SPACE")
+        lines.append(f"carry on with: python -m tune_app resume {where}")
+    if found["state"] == "budget":
+        lines.append(f"the budget is spent; with more of it: python -m tune_app resume {where} --set budget.KEY=HOURS")
     return [*lines, f"next: python -m tune_app best {where}   |   python -m tune_app status {where}"]
 
 
 def exit_code(found: dict[str, Any]) -> int:
     """0 done, 1 no trial succeeded, 130 interrupted and resumable."""
     return {"interrupted": 130, "failed": 1}.get(found["state"], 0)
+
+
+def _state(experiment: Experiment, records: Records) -> str:
+    """The state that the log tells; what runs without a driver was interrupted."""
+    return "interrupted" if records.state == "running" and not experiment.held() else records.state
 
 
 def _row(record: TrialRecord, metric: str) -> dict[str, Any]:
@@ -133,16 +126,5 @@ def _row(record: TrialRecord, metric: str) -> dict[str, Any]:
         "value": record.value(metric),
         "params": record.params,
         "failures": len(record.failures),
+        "error": record.failures[-1]["message"] if record.failures else "",
     }
-
-
-def _held(experiment: Experiment) -> bool:
-    """Whether a driver holds the experiment's lock."""
-    try:
-        with (experiment.folder / ".lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

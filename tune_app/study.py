@@ -6,15 +6,14 @@ at 20. A failed one is FAIL, one that reached max_kimg COMPLETE. The study can b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 from search_spaces.space import Space
@@ -86,17 +85,22 @@ class StudyTeller:
 
 
 class OuterSampler(optuna.samplers.BaseSampler):
-    """A sampler that proposes training-stage parameters only, though finished trials carry sampling-stage ones too."""
+    """A sampler that proposes training-stage parameters only, though finished trials carry sampling-stage ones too.
+
+    What is proposed together is known beforehand: a sampler would look for it in every trial of the study, each time.
+    """
 
     def __init__(self, inner: optuna.samplers.BaseSampler, space: Space) -> None:
         self._inner = inner
-        self._hidden = set(space.sampling)
+        always = {name: distribution(p) for name, p in space.training.items() if not p.when}
+        self._together = {name: found for name, found in sorted(always.items()) if not found.single()}
 
     def infer_relative_search_space(
-        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,  # noqa: ARG002 (Optuna's signature)
     ) -> dict[str, BaseDistribution]:
-        found = self._inner.infer_relative_search_space(study, trial)
-        return {name: item for name, item in found.items() if name not in self._hidden}
+        return self._together
 
     def sample_relative(
         self, study: optuna.Study, trial: optuna.trial.FrozenTrial, search_space: Any
@@ -116,19 +120,32 @@ class OuterSampler(optuna.samplers.BaseSampler):
 def rebuild(experiment: Experiment, name: str, events: Iterable[Event], space: Space, metric: str) -> StudyTeller:
     """The experiment's study made anew from the log, without the zombies of a dead driver; and its teller."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    temporary = experiment.folder / ".study.journal.new"
-    for stale in (temporary, Path(f"{temporary}.lock"), Path(f"{experiment.study}.lock")):
-        with suppress(FileNotFoundError):
-            stale.unlink()
-    teller = StudyTeller(_journal(temporary, name), space, metric)
+    buffer = _Buffer()
+    teller = StudyTeller(_study(buffer, name), space, metric)
     for event in events:
         teller(event)
-    temporary.replace(experiment.study)
-    live = StudyTeller(_journal(experiment.study, name), space, metric)
+    experiment.study.unlink(missing_ok=True)
+    Path(f"{experiment.study}.lock").unlink(missing_ok=True)  # of a driver that was killed
+    journal = JournalFileBackend(str(experiment.study))
+    journal.append_logs(buffer.logs)  # in one piece: an event at a time would take minutes for thousands of trials
+    live = StudyTeller(_study(journal, name), space, metric)
     live._ids, live._last = teller._ids, teller._last  # trial ids are positions in the journal: the same in both
     return live
 
 
-def _journal(path: Path, name: str) -> optuna.Study:
-    storage = JournalStorage(JournalFileBackend(str(path)))
+class _Buffer(BaseJournalBackend):
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        self.logs: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        return iter(self.logs[log_number_from:])
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self.logs.extend(logs)
+
+
+def _study(journal: BaseJournalBackend, name: str) -> optuna.Study:
+    storage = JournalStorage(journal)
     return optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)

@@ -52,7 +52,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused_before_anything_star
     (folder / "file").touch()
     done = cli(*BRANIN, "--out", "file/below")
     assert done.returncode == 2
-    assert "is a file, no folder" in done.stderr
+    assert "cannot write the experiment there (Not a directory)" in done.stderr
 
 
 def test_json_keeps_stdout_empty_when_the_input_is_refused(cli: Cli) -> None:

@@ -1,57 +1,169 @@
-"""A sweep that is interrupted or killed goes on under its name: every trial ends once, nothing is computed twice."""
+"""A sweep that is interrupted, killed or stopped goes on where it was: every trial ends once, nothing is lost."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Cli, Sweep
+from tests.end_to_end.torture import BRANIN, MARK, check, torture, workers_of
+from tune_app.experiment import Experiment, newest
 
 pytestmark = pytest.mark.ray
-SLOW = ("--trials", "6", "--set", "fixed.step_seconds=0.1")
+Driver = subprocess.Popen[str]
+Start = Callable[..., Driver]
+NIGHT = ("branin_space.yaml", "--resume", "night", "--trials", "6", "--set", "fixed.step_seconds=0.1")
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tune_app", "run", "branin_space.yaml", "--resume", "night", *SLOW]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    """`python -m tune_app ARGS` in the background, until its output has a line with the words `until`."""
+    started: list[Driver] = []
+
+    def run(*args: str, until: str) -> Driver:
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "tune_app", *args],
+            cwd=folder, env={**os.environ, MARK: folder.parent.name}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        started.append(driver)
+        assert driver.stdout is not None
+        said = []
+        while until not in (line := driver.stdout.readline()):
+            said.append(line)
+            assert line, f"it ended without {until!r}: {said}"
+        return driver
+
+    yield run
+    for driver in started:
+        driver.kill()
+        driver.communicate()
 
 
-def wait_for(driver: subprocess.Popen[str], words: str) -> None:
-    assert driver.stdout is not None
-    for line in driver.stdout:
-        if words in line:
-            return
-    raise AssertionError(f"the sweep ended without {words!r}")
+def the_experiment(folder: Path) -> Experiment:
+    found = newest(folder / "experiments")
+    assert found is not None
+    return found
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
-def test_a_sweep_goes_on_where_it_was(cli: Cli, folder: Path, number: signal.Signals, code: int) -> None:
-    driver = start(folder)
-    wait_for(driver, "at 9 kimg")
-    began = time.monotonic()
-    driver.send_signal(number)
-    output, _ = driver.communicate(timeout=40)
-    assert driver.returncode == code, output
-    assert time.monotonic() - began < 30
-    if code == 130:
-        assert "carry on with: python -m tune_app run --resume night" in output
-
-    done = cli("run", "branin_space.yaml", "--resume", "night", *SLOW)
+def test_a_sweep_goes_on_whatever_ended_it(start: Start, cli: Cli, folder: Path) -> None:
+    for number, until in (
+        (signal.SIGINT, "at 9 kimg"),
+        (signal.SIGTERM, "at 3 kimg"),
+        (signal.SIGKILL, "kimg"),
+    ):
+        driver = start("run", *NIGHT, until=until)
+        began = time.monotonic()
+        driver.send_signal(number)
+        output, _ = driver.communicate(timeout=40)
+        assert driver.returncode == (-9 if number == signal.SIGKILL else 130), output
+        assert time.monotonic() - began < 30
+        if number != signal.SIGKILL:
+            assert "carry on with: python -m tune_app resume experiments/night-" in output
+            assert ": interrupted; " in cli("status", "latest").stdout
+    done = cli("resume", "latest")
     assert done.returncode == 0, done.stdout + done.stderr
-    (experiment,) = (folder / "experiments").iterdir()
-    sweep = Sweep(experiment)
-    assert [event["trial"] for event in sweep.of("asked")] == [f"{trial:04d}" for trial in range(6)]
-    assert set(Counter(event["trial"] for event in sweep.of("ended")).values()) == {1}
-    assert len(sweep.of("ended")) == 6
-    reports = Counter((event["trial"], event["kimg"]) for event in sweep.of("reported"))
-    assert set(reports.values()) == {1}
-    assert [event["event"] for event in sweep.events if event["event"].startswith("sweep_")][-2:] == [
-        "sweep_resumed",
-        "sweep_ended",
-    ]
+    check(Sweep(the_experiment(folder).folder), trials=6)
+
+
+def test_a_hung_worker_holds_up_nobody_and_a_second_signal_ends_at_once(start: Start, cli: Cli, folder: Path) -> None:
+    driver = start("run", *NIGHT, until="at 3 kimg")
+    hung = workers_of(folder.parent.name)[0]
+    os.kill(hung, signal.SIGSTOP)
+    began = time.monotonic()
+    driver.send_signal(signal.SIGINT)
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130, output
+    assert time.monotonic() - began < 30
+
+    driver = start("resume", "latest", until="kimg")
+    driver.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    driver.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert time.monotonic() - began < 3
+
+    done = cli("resume", "latest")
+    assert done.returncode == 0, done.stdout + done.stderr
+    check(Sweep(the_experiment(folder).folder), trials=6)
+
+
+def test_a_trial_or_the_sweep_is_stopped_from_another_terminal(start: Start, cli: Cli, folder: Path) -> None:
+    driver = start("run", "branin_space.yaml", "--set", "fixed.step_seconds=0.2", until="0001 at 3 kimg")
+    (name,) = (path.name for path in (folder / "experiments").iterdir())
+    assert cli("stop", name, "0001").returncode == 0
+    assert cli("run", *NIGHT[:1], "--resume", "branin").returncode == 2, "it is locked"
+    assert driver.stdout
+    assert any("0001 stopped" in line for line in driver.stdout)
+    assert cli("stop", "latest").returncode == 0
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 0, output
+
+    sweep = Sweep(the_experiment(folder).folder)
+    records = {record.id: record for record in the_experiment(folder).records()}
+    assert (records["0001"].state, records["0001"].reason) == ("stopped", "person")
+    assert all(record.ended for record in records.values())
+    assert 0 < sum(record.reason == "person" for record in records.values()) <= 3
+    assert sweep.summary["state"] == "completed"
+    assert sweep.summary["best"]["kimg"] == max(r.rungs[-1].kimg for r in records.values() if r.rungs)
+    refused = cli("stop", name, "0001")
+    assert refused.returncode == 2
+    assert "trial 0001 has ended already (stopped, person)" in refused.stderr
+
+
+def test_a_spent_budget_outlives_the_session_and_may_be_raised(cli: Cli, folder: Path) -> None:
+    # 0.4 s of training: trials end at their next rung once that is spent
+    few = ("--trials", "4", "--set", "fixed.step_seconds=0.05", "--set", "budget.cpu_hours=0.0001")
+    spent = cli("run", "branin_space.yaml", *few)
+    assert spent.returncode == 0, spent.stdout + spent.stderr
+    assert "the budget is spent" in spent.stdout
+    sweep = Sweep(the_experiment(folder).folder)
+    assert sweep.summary["state"] == "budget"
+    assert sweep.summary["cost"]["cpu_hours"] >= 0.0001
+    asked = len(sweep.of("asked"))
+    assert asked < 4
+    assert all(event["reason"] in ("budget", "max_kimg") for event in sweep.of("ended"))
+
+    again = cli("resume", "latest")
+    assert again.returncode == 0
+    assert len(Sweep(sweep.folder).of("asked")) == asked, "nothing starts on a spent budget"
+
+    refused = cli("resume", "latest", "--set", "scheduler.max_kimg=81")
+    assert refused.returncode == 2
+    assert "scheduler.max_kimg: the experiment began with 27, now it is 81" in refused.stderr
+    more = cli("resume", "latest", "--set", "budget.cpu_hours=1", "--trials", "5")
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert "changed: budget.cpu_hours from 0.0001 to 1" in more.stdout
+    resumed = Sweep(sweep.folder)
+    assert len(resumed.of("ended")) == 5
+    assert resumed.of("sweep_resumed")[-1]["changed"] == {
+        "search.trials": [4, 5],
+        "budget.cpu_hours": [0.0001, 1.0],
+    }
+    assert resumed.summary["cost"]["cpu_hours"] > sweep.summary["cost"]["cpu_hours"]
+
+
+def test_two_drivers_that_begin_at_once_make_one_experiment(start: Start, cli: Cli, folder: Path) -> None:
+    drivers = [start("run", *NIGHT, until="plan") for _ in range(2)]
+    outputs = [driver.communicate(timeout=120)[0] for driver in drivers]
+    assert sorted(driver.returncode for driver in drivers) == [0, 2], outputs
+    (refused,) = (output for driver, output in zip(drivers, outputs, strict=True) if driver.returncode == 2)
+    assert "another driver" in refused
+    check(Sweep(the_experiment(folder).folder), trials=6)
+
+
+def test_a_sweep_whose_driver_and_workers_are_killed_again_and_again(folder: Path) -> None:
+    sweep, hits = torture(
+        folder, (*BRANIN, "--trials", "8", "--set", "fixed.step_seconds=0.1"), drivers=3, workers=2, longest=1.5
+    )
+    assert hits == {"driver": 3, "worker": 2}
+    check(sweep, trials=8)

@@ -13,6 +13,9 @@ from tune_app.errors import InputError
 from tune_app.events import EventLog, read
 
 Opened = Callable[..., EventLog]
+ASKED: dict[str, Any] = {"trial": "0000", "params": {"x": 1}, "source": "sampler"}
+ENDED: dict[str, Any] = {"trial": "0000", "state": "stopped", "reason": "asha", "kimg": 1.0, "metrics": {}}
+TIME = "2026-11-24T13:00:00.000+00:00"
 
 
 @pytest.fixture
@@ -36,21 +39,21 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_an_event_is_on_disk_before_a_listener_hears_of_it(path: Path, opened: Opened) -> None:
-    log, heard = opened(clock=lambda: "now"), []
+    log, heard = opened(clock=lambda: TIME), []
     log.listen(lambda event: heard.append((event, read(path)[-1])))
-    log.append("asked", trial="0000", params={"x": 1})
-    assert heard == [({"event": "asked", "time": "now", "trial": "0000", "params": {"x": 1}},) * 2]
+    log.append("asked", **ASKED)
+    assert heard == [({"event": "asked", "time": TIME, **ASKED},) * 2]
 
 
 def test_a_torn_last_line_is_skipped_and_cut_off(path: Path, opened: Opened) -> None:
     log = opened()
-    log.append("asked", trial="0000")
+    log.append("asked", **ASKED)
     log.close()
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"event": "repor')
     assert [event["event"] for event in read(path)] == ["asked"]
     log = opened()
-    log.append("ended", trial="0000")
+    log.append("ended", **ENDED)
     assert [event["event"] for event in read(path)] == ["asked", "ended"]
     assert path.read_bytes().startswith(whole)
 
@@ -58,8 +61,10 @@ def test_a_torn_last_line_is_skipped_and_cut_off(path: Path, opened: Opened) -> 
 def test_damage_in_the_middle_is_reported_with_its_line_and_nothing_is_overwritten(
     path: Path, opened: Callable[..., EventLog]
 ) -> None:
-    path.write_bytes(b'{"event": "asked"}\n{"event"\n{"event": "ended"}\n')
-    before = path.read_bytes()
+    log = opened()
+    log.append("asked", **ASKED)
+    before = path.read_bytes() + b'{"event"\n' + path.read_bytes()
+    path.write_bytes(before)
     with pytest.raises(InputError, match=r"events\.jsonl:2: .* damaged"):
         opened()
     assert path.read_bytes() == before

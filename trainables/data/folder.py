@@ -37,7 +37,7 @@ def source(spec: DataSpec, _cache: Path) -> Source:
     """
     if not spec.path:
         raise DataError(f"data set folder needs a path: `--data folder:DIR`, where DIR holds {LAYOUT}")
-    root = Path(spec.path).expanduser().resolve()
+    root = Path(os.path.realpath(Path(spec.path).expanduser()))  # a link to itself is no folder; resolve() raises
     classes = _classes(root, "train")
     if _classes(root, "test") != classes:
         odd = ", ".join(sorted(set(classes) ^ set(_classes(root, "test"))))
@@ -102,7 +102,7 @@ def _file(root: Path, path: str, label: int) -> File:
 
 
 def _stay_inside(root: Path, path: Path) -> None:
-    if path.is_symlink() and not path.resolve().is_relative_to(root):
+    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
         raise DataError(f"{path} is a link that leads outside {root}: copy what it points to, or remove it")
 
 

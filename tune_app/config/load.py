@@ -16,7 +16,7 @@ from tune_app.config.checks import misfit, nearest
 from tune_app.config.draft import Draft, nested
 from tune_app.config.messages import FOLLOWS, place, sentence
 from tune_app.config.models import SweepConfig
-from tune_app.config.source import RESOLVERS, Document, Key, parse_value, read
+from tune_app.config.source import MOST_DEPTH, RESOLVERS, Document, Key, parse_value, read
 from tune_app.errors import ConfigError, InputError, Problem
 
 
@@ -51,10 +51,13 @@ def load(
             draft.overlay(nested(key, value), where=_said(f"--{option} {shown}"))
     for path_, value in (set or {}).items():
         said = f"--set {path_}={value}"
-        if path_.split(".")[0] == "profiles":
+        keys = path_.split(".")
+        if len(keys) > MOST_DEPTH:
+            raise ConfigError(Problem(said[:200], f"a key has at most {MOST_DEPTH} parts"))
+        if keys[0] == "profiles":
             raise ConfigError(Problem(said, "profiles belong in the file", "set the key itself, without profiles.NAME"))
         parsed = parse_value(value, where=said) if isinstance(value, str) else value
-        draft.overlay(nested(path_.split("."), parsed), where=_said(said))
+        draft.overlay(nested(keys, parsed), where=_said(said))
     return _validated(draft)
 
 
@@ -81,6 +84,16 @@ def dump(config: SweepConfig) -> str:
     """The configuration as YAML with every default written out; reading it back gives the same configuration."""
     data = config.model_dump(mode="json", exclude={"profiles"})
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+
+
+def restored(data: dict[str, Any], where: Path) -> SweepConfig:
+    """The configuration that the log at `where` holds; raises InputError if it is none."""
+    try:
+        return SweepConfig.model_validate(data)
+    except ValidationError as error:
+        raise InputError(
+            f"{where}: the configuration in this log is damaged ({error.error_count()} mistakes)"
+        ) from None
 
 
 def schema() -> dict[str, Any]:

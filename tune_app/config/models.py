@@ -147,7 +147,9 @@ class BudgetConfig(Block):
     hours: float | None = Field(default=None, gt=0)
     """Hours on the clock."""
     gpu_hours: float | None = Field(default=None, gt=0)
-    """Hours times GPUs occupied."""
+    """Hours of training times the GPUs, or the share of one, that they occupied."""
+    cpu_hours: float | None = Field(default=None, gt=0)
+    """Hours of training times the CPUs they occupied."""
 
 
 class FailuresConfig(Block):
@@ -155,6 +157,8 @@ class FailuresConfig(Block):
 
     retries: int = Field(default=2, ge=0)
     """Times that it is started again from its last checkpoint."""
+    checkpoint_kimg: float | None = Field(default=None, gt=0)
+    """Least kimg between two checkpoints, the rungs' own apart; null writes one at every report."""
 
 
 class WandbConfig(Block):

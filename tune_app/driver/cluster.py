@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import socket
@@ -10,15 +9,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from math import floor
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 from trainables.model import RunSpec
 from tune_app.config.models import ResourcesConfig
 from tune_app.driver.machine import cpus, local_gpus
+from tune_app.driver.scratch import scratch_folder
 from tune_app.errors import InputError
 
 # read by Ray when it is imported; Tune's own snapshots, tables, loggers and signal handling stay out of the way
@@ -62,12 +60,14 @@ def started(resources: ResourcesConfig, address: str | None) -> Iterator[Cluster
     os.environ.update(TUNE)
     if address is None:
         os.environ.update(LOCAL)
-    scratch = Path(tempfile.mkdtemp(prefix="tune_app-"))
+        _check_local(resources)
+    private = scratch_folder()
+    scratch = Path(tempfile.mkdtemp(dir=private))
     mask = os.umask(0o077)
     try:
         if address is None:
-            _check_local(resources)
-            os.environ["RAY_AUTH_TOKEN_PATH"] = _token()
+            # in a file of ours, as Ray's own place for it is the home folder, which may not be writable
+            os.environ["RAY_AUTH_TOKEN_PATH"] = str(private / "token")
         _connect(**_arguments(address, scratch))
         yield _look(resources, local=address is None, scratch=scratch)
     finally:
@@ -96,9 +96,10 @@ def gpus(address: str | None) -> int:
 def _connect(**arguments: Any) -> None:
     """ray.init, with a sentence where it fails."""
     import ray
+    from ray._private import worker
 
+    worker._worker_logs_enabled = False  # else Ray prints its own words of lost workers into ours
     _check_answers(arguments["address"])
-
     try:
         ray.init(**arguments)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -133,15 +134,6 @@ def _arguments(address: str | None, scratch: Path) -> dict[str, Any]:
         "_node_ip_address": "127.0.0.1",
         "_temp_dir": str(scratch / "ray"),
     }
-
-
-@cache
-def _token() -> str:
-    """A token file of this process, as Ray's own place for it is the home folder, which may not be writable."""
-    folder = Path(tempfile.mkdtemp(prefix="tune_app-token-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    (folder / "token").write_text(token_hex(32))
-    return str(folder / "token")
 
 
 def _check_local(resources: ResourcesConfig) -> None:

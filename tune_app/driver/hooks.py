@@ -55,23 +55,32 @@ class Rungs(FIFOScheduler):
         if result.get("warm"):
             return self._warmed(trial.trial_id)
         record = self._records.trials[trial.trial_id]
+        decision = str(TrialScheduler.CONTINUE)
+        with self._limits.storage():
+            if "failed" in result:
+                decision = self._failed(record, result["failed"])
+            elif "report" in result and result["report"].kimg > record.kimg:  # else computed again after a retry
+                decision = self._reported(record, result["report"])
+                self._checkpointed(record, result["checkpoint"])
         if result.get("parked"):
             self._limits.parked.add(record.id)
-        if "failed" in result:
-            return self._failed(record, result["failed"])
-        report = result.get("report")
-        if report is None or report.kimg <= record.kimg:
-            return str(TrialScheduler.CONTINUE)  # parked, or computed a second time after a resume or a retry
-        return self._reported(record, report)
+        return decision
 
     def on_trial_error(self, tune_controller: Any, trial: TrackedTrial) -> None:
-        if trial.trial_id not in self._records.trials:
+        if trial.trial_id not in self._records.trials or trial.failure is None:
             return  # an actor that could not start: its first trial will say why
-        kind, message, traceback = trial.failure or ("error", "unknown error", "")
-        folder = self._experiment.trial(trial.trial_id)
-        folder.mkdir(parents=True, exist_ok=True)
-        write(folder / "error.txt", traceback + "\n")
-        self._log.append("failed", trial=trial.trial_id, kind=kind, message=message, retry=trial.should_recover())
+        if trial.failure.disk:
+            self._limits.broken = trial.failure.disk
+            return
+        if trial.grown:
+            trial.grow()
+        with self._limits.storage():
+            folder = self._experiment.trial(trial.trial_id)
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder / "error.txt", trial.failure.traceback + "\n")
+            fields = {"kind": trial.failure.kind, "message": trial.failure.message, "retry": trial.should_recover()}
+            self._log.append("failed", trial=trial.trial_id, **fields, **({"gpu": trial.gpu} if trial.grown else {}))
+            trial.config["checkpoints"] = self._experiment.checkpoints(self._records.trials[trial.trial_id])
 
     def _warmed(self, name: str) -> str:
         """Let the actors go to their first trials together: Tune gives up the start of one when another falls free."""
@@ -92,11 +101,12 @@ class Rungs(FIFOScheduler):
             decision, trusted = self._book.report(record.id, kimg, value, protected=record.source == "baseline")
             if decision == "continue" and self._limits.spent:
                 self._limits.stop(record.id, "budget")
-        if decision == "continue" and self._limits.reason(record.id):
+        reason = self._limits.reason(record) if decision == "continue" else None
+        if reason:
             decision = "stop"
         fields = {**vars(report), "decision": decision, "pictures": self._draw(record, kimg, report.pictures)}
-        if trusted is not None:
-            fields["trusted"] = trusted
+        report.pictures.clear()  # Tune keeps the last result of every trial
+        fields.update({name: value for name, value in (("trusted", trusted), ("reason", reason)) if value is not None})
         self._log.append("reported", trial=record.id, **fields)
         return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
 
@@ -110,31 +120,26 @@ class Rungs(FIFOScheduler):
             paths[name] = self._experiment.relative(path)
         return paths
 
-
-class Watcher(Callback):
-    """Tune's callback: logs checkpoints, keeps the last two and the best, and gives the console its pulse."""
-
-    def __init__(
-        self, metric: str, experiment: Experiment, log: EventLog, records: Records, pulse: Callable[[], None]
-    ) -> None:
-        self._metric, self._experiment, self._log, self._records, self._pulse = metric, experiment, log, records, pulse
-
-    def on_checkpoint(self, iteration: int, trials: list[Any], trial: TrackedTrial, checkpoint: Any, **_: Any) -> None:
-        record = self._records.trials[trial.trial_id]
-        name = checkpoint.path.rstrip("/").rpartition("/")[2]
+    def _checkpointed(self, record: TrialRecord, name: str | None) -> None:
+        """Log a checkpoint; keep the last two and the best."""
+        if name is None:
+            return
         path = self._experiment.relative(self._experiment.trial(record.id) / name)
         self._log.append("checkpointed", trial=record.id, kimg=record.kimg, path=path)
-        self._rotate(record)
-
-    def _rotate(self, record: TrialRecord) -> None:
         kept = {path for _, path in record.checkpoints[-KEPT_CHECKPOINTS:]}
         measured = {report.kimg: report.metrics[self._metric] for report in record.rungs}
         scored = [(measured[kimg], path) for kimg, path in record.checkpoints if kimg in measured]
         if scored:
             kept.add(min(scored)[1])
-        for _, path in record.checkpoints:
-            if path not in kept:
-                shutil.rmtree(self._experiment.folder / path, ignore_errors=True)
+        for path in {path for _, path in record.checkpoints} - kept:
+            shutil.rmtree(self._experiment.folder / path, ignore_errors=True)
+
+
+class Pulse(Callback):
+    """Tune's callback: gives the console its pulse."""
+
+    def __init__(self, pulse: Callable[[], None]) -> None:
+        self._pulse = pulse
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         self._pulse()

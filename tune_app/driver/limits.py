@@ -1,4 +1,4 @@
-"""When to stop: the budget, a person's wish, a signal. The log says what was spent, so a resumed sweep knows it too."""
+"""When to stop: the budget, a person's wish, a signal, a full disk. What was spent is the log's, so it outlives us."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from contextlib import contextmanager
 from ray.tune import Stopper
 
 from tune_app.config.models import BudgetConfig
+from tune_app.errors import StorageError
 from tune_app.experiment import Experiment
-from tune_app.results import Records, cost
+from tune_app.results import Records, TrialRecord
 
-GRACE_SECONDS = 20.0
-"""How long an interrupted sweep waits for its trials to park before it leaves them."""
+GRACE_SECONDS = 12.0
+"""How long an interrupted sweep waits for its trials to park; Tune then takes up to 10 to end their workers."""
+LOOK_SECONDS = 0.5
 
 
 class Limits(Stopper):
     """Asked by Tune after every step whether to end, and by the search whether to start another trial."""
 
-    hold = False
-
-    def __init__(
-        self, budget: BudgetConfig, experiment: Experiment, records: Records, *, cpu: float, gpu: float, hours: float
-    ) -> None:
-        self._budget, self._experiment, self._records = budget, experiment, records
-        self._cpu, self._gpu = cpu, gpu
-        self._hours_before = hours
-        self._began = time.monotonic()
+    def __init__(self, budget: BudgetConfig, experiment: Experiment, records: Records) -> None:
+        self._budget = {name: limit for name, limit in budget.model_dump().items() if limit is not None}
+        self._experiment, self._records = experiment, records
+        self._hours_before = records.hours
+        self._began = self._looked = time.monotonic()
         self._interrupted_at: float | None = None
-        self.parked: set[str] = set()
         self._stopped: dict[str, str] = {}
+        self.parked: set[str] = set()
+        self.broken: StorageError | None = None
+        """Why nothing can be written any more."""
+        self.closed = False
+        """Whether a person has asked the whole sweep to end."""
 
     @property
     def hours(self) -> float:
@@ -41,34 +43,43 @@ class Limits(Stopper):
 
     @property
     def interrupted(self) -> bool:
-        return self._interrupted_at is not None
+        return self._interrupted_at is not None or self.broken is not None
 
     @property
     def spent(self) -> bool:
         """Whether a budget is used up: no trial starts any more, running ones end at their next rung."""
-        if self._budget.hours is None and self._budget.gpu_hours is None:
-            return False
-        used = cost(self._records.trials.values(), hours=self.hours, cpu=self._cpu, gpu=self._gpu)
-        return any(
-            limit is not None and used[name] >= limit
-            for name, limit in (("hours", self._budget.hours), ("gpu_hours", self._budget.gpu_hours))
-        )
+        used = {**self._records.cost(), "hours": self.hours} if self._budget else {}
+        return any(used[name] >= limit for name, limit in self._budget.items())
 
     def stop(self, trial: str, reason: str) -> None:
-        """Have `trial` stop at this report, for `reason`."""
-        self._stopped[trial] = reason
+        """Have `trial` stop at its next report, for `reason`; the first reason counts."""
+        self._stopped.setdefault(trial, reason)
 
-    def reason(self, trial: str) -> str | None:
-        return self._stopped.get(trial)
+    def reason(self, record: TrialRecord) -> str | None:
+        """Why a trial is to stop at its next report, or None."""
+        return "person" if self.closed else self._stopped.get(record.id)
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         return False
 
     def stop_all(self) -> bool:
+        self._look()
+        if self.broken:
+            return True
         if self._interrupted_at is None:
             return False
-        running = {record.id for record in self._records.trials.values() if record.state == "running"}
+        running = {record.id for record in self._records.unfinished.values() if record.state == "running"}
         return running <= self.parked or time.monotonic() - self._interrupted_at > GRACE_SECONDS
+
+    @contextmanager
+    def storage(self) -> Iterator[None]:
+        """Around whatever writes: where the disk takes no more the sweep breaks off, and no trial is blamed for it."""
+        try:
+            yield
+        except StorageError as error:
+            self.broken = self.broken or error
+        except OSError as error:
+            self.broken = self.broken or StorageError.of(error, self._experiment.folder)
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -78,7 +89,8 @@ class Limits(Stopper):
             if self._interrupted_at is not None:
                 os._exit(130)
             self._interrupted_at = time.monotonic()
-            self._experiment.stop_file.touch()
+            with self.storage():
+                self._experiment.park_file.touch()
 
         before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -86,6 +98,18 @@ class Limits(Stopper):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _look(self) -> None:
+        """Take up what `tune_app stop` has asked for."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        with self.storage():
+            for trial in self._experiment.take_stop_requests():
+                if trial == "all":
+                    self.closed = True
+                elif trial in self._records.unfinished:
+                    self.stop(trial, "person")
 
     def __getstate__(self) -> dict[str, object]:
         return {}

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 import optuna
-from ray import tune
-from ray.train._internal.session import _TrainingResult
 from ray.train._internal.storage import StorageContext
 from ray.tune.search import SearchAlgorithm
 
@@ -52,28 +49,19 @@ class Search(SearchAlgorithm):
         self._closed = False
         self._total = trial_count(config)
         self._grid = _shuffled_grid(config) if config.search.sampler == "grid" else None
-        self._storage = StorageContext(storage_path=str(experiment.folder), experiment_dir_name="trials")
-        self._scratch = StorageContext(storage_path=str(cluster.scratch), experiment_dir_name="warm")
+        self._storage = StorageContext(storage_path=str(cluster.scratch), experiment_dir_name="trials")
         self._cold = cluster.slots if reuses_actors(config) else 0
 
     def next_trial(self) -> TrackedTrial | None:
-        if self.is_finished() or len(self._live) >= self._slots or self._limits.hold:
-            return None
-        if self._cold:
-            return self._warm_up()
-        if self._unfinished:
-            record = self._records.trials[self._unfinished.popleft()]
-        elif len(self._records.trials) < self._total and not self._limits.spent:
-            record = self._ask()
-        else:
-            return None
-        self._live.add(record.id)
-        return self._tracked(record)
+        with self._limits.storage():
+            if not self.is_finished() and len(self._live) < self._slots:
+                return self._warm_up() if self._cold else self._next()
+        return None
 
     def is_finished(self) -> bool:
-        if self._closed or self._limits.interrupted:
+        if self._closed or self._limits.interrupted or self._limits.spent:
             return True
-        asked_all = self._limits.spent or len(self._records.trials) >= self._total
+        asked_all = self._limits.closed or len(self._records.trials) >= self._total
         return asked_all and not self._unfinished
 
     def set_finished(self) -> None:
@@ -84,29 +72,36 @@ class Search(SearchAlgorithm):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._live.discard(trial_id)
-        if trial_id.startswith(WARM):
-            return
-        record = self._records.trials[trial_id]
-        if record.ended or (self._limits.interrupted and not self._decided(record)):
-            return
-        state, reason = self._outcome(record, error)
-        rung = record.rungs[-1] if record.rungs else None
-        self._log.append(
-            "ended", trial=trial_id, state=state, reason=reason, kimg=record.kimg, metrics=rung.metrics if rung else {}
-        )
+        record = self._records.unfinished.get(trial_id)
+        if record is not None and _decided(record):  # not so where the sweep breaks off
+            with self._limits.storage():
+                self._end(record)
 
-    def _decided(self, record: TrialRecord) -> bool:
-        return bool(record.reports) and record.reports[-1].decision == "stop"
+    def _next(self) -> TrackedTrial | None:
+        """The next trial of an earlier session, else a new one; None if there is neither."""
+        while self._unfinished:
+            record = self._records.trials[self._unfinished.popleft()]
+            if _decided(record) or self._limits.reason(record):
+                self._end(record)  # the driver died, or a person stopped it, between the decision and the end
+            else:
+                return self._tracked(record)
+        if len(self._records.trials) < self._total and not self._limits.closed:
+            return self._tracked(self._ask())
+        return None
 
-    def _outcome(self, record: TrialRecord, error: bool) -> tuple[str, str]:
-        failure = record.failures[-1] if record.failures else None
-        if failure and not failure["retry"]:
-            return "failed", failure["kind"]
-        if error:
-            return "failed", "error"
+    def _end(self, record: TrialRecord) -> None:
+        state, reason = self._outcome(record)
+        metrics = record.rungs[-1].metrics if record.rungs else {}
+        self._log.append("ended", trial=record.id, state=state, reason=reason, kimg=record.kimg, metrics=metrics)
+
+    def _outcome(self, record: TrialRecord) -> tuple[str, str]:
+        if record.failed_for_good:
+            return "failed", record.failures[-1]["kind"]
         if record.kimg >= self._config.scheduler.max_kimg:
             return "completed", "max_kimg"
-        return "stopped", self._limits.reason(record.id) or "asha"
+        if _decided(record):
+            return "stopped", record.reports[-1].reason or "asha"
+        return "stopped", self._limits.reason(record) or "person"
 
     def _ask(self) -> TrialRecord:
         number = len(self._records.trials)
@@ -133,27 +128,22 @@ class Search(SearchAlgorithm):
         self._cold -= 1
         name = f"{WARM}{self._cold}"
         self._live.add(name)
-        return self._build(name, {"threads": 1, "stop_file": str(self._experiment.stop_file)}, storage=self._scratch)
+        return self._build(name, {"threads": 1})
 
     def _tracked(self, record: TrialRecord) -> TrackedTrial:
-        trial = self._build(record.id, self._arguments(record), storage=self._storage, record=record)
-        _restore_last_checkpoint(trial, self._experiment, record)
-        return trial
+        self._live.add(record.id)
+        retries = self._config.failures.retries - record.counted_failures
+        return self._build(record.id, self._arguments(record), gpu=record.gpu, retries=retries)
 
-    def _build(
-        self, name: str, config: dict[str, Any], *, storage: StorageContext, record: TrialRecord | None = None
-    ) -> TrackedTrial:
+    def _build(self, name: str, config: dict[str, Any], *, gpu: float | None = None, retries: int = 0) -> TrackedTrial:
         resources = self._config.resources
-        gpu = resources.gpu if record is None or record.gpu is None else record.gpu
         return TrackedTrial(
             name,
-            failed=len(record.failures) if record else 0,
-            retries=self._config.failures.retries if record else 0,
+            resources=resources,
+            gpu=resources.gpu if gpu is None else gpu,
+            retries=retries,
             config=config,
-            resources=tune.PlacementGroupFactory(
-                [{"CPU": resources.cpu, "GPU": gpu} if gpu else {"CPU": resources.cpu}]
-            ),
-            storage=storage,
+            storage=self._storage,
         )
 
     # the rest of Tune's interface: snapshots are out of the game, the log is the truth
@@ -186,21 +176,9 @@ def reuses_actors(config: SweepConfig) -> bool:
     return config.resources.gpu == 0
 
 
-def _restore_last_checkpoint(trial: TrackedTrial, experiment: Experiment, record: TrialRecord) -> None:
-    """Let Tune restore the newest checkpoint of the log that is whole on disk, and number the next ones after it."""
-    taken = [_index(path) for path in experiment.trial(record.id).glob("checkpoint_*")]
-    trial.storage.current_checkpoint_index = max(
-        [_index(Path(path)) for _, path in record.checkpoints] + taken, default=-1
-    )
-    for kimg, path in reversed(record.checkpoints):
-        folder = experiment.folder / path
-        if (folder / "about.json").is_file():
-            trial._restore_checkpoint_result = _TrainingResult(tune.Checkpoint(str(folder)), metrics={"kimg": kimg})
-            return
-
-
-def _index(path: Path) -> int:
-    return int(path.name.rpartition("_")[2])
+def _decided(record: TrialRecord) -> bool:
+    """Whether the log already says that this trial goes no further."""
+    return record.failed_for_good or bool(record.reports and record.reports[-1].decision == "stop")
 
 
 def _sampler(config: SweepConfig, number: int) -> optuna.samplers.BaseSampler:

@@ -44,7 +44,8 @@ class Plain(Quiet):
 
     def begin(self, config: SweepConfig, experiment: Experiment, records: Records, slots: int) -> None:
         self._config, self._records, self._began = config, records, time.monotonic()
-        self._say(f"experiment {experiment.folder}, {slots} trials at once")
+        for line in opening(experiment, records, slots):
+            self._say(line)
 
     def event(self, event: Event) -> None:
         line = self._line(event)
@@ -66,7 +67,9 @@ class Plain(Quiet):
             value = f"{metric} {measured(record, metric)}"
             return f"{trial} at {event['kimg']:g} kimg: {value} -> {event['decision']}{trusted}"
         if kind == "failed":
-            return f"{trial} failed ({event['kind']}): {event['message']}{'; trying again' if event['retry'] else ''}"
+            share = f" with {event['gpu']:g} of a GPU" if "gpu" in event else ""
+            again = f"; trying again{share}" if event["retry"] else ""
+            return f"{trial} failed ({event['kind']}): {event['message']}{again}"
         if kind == "ended":
             return f"{trial} {event['state']} at {event['kimg']:g} kimg ({event['reason']})"
         return ""
@@ -85,7 +88,8 @@ class Terminal(Quiet):
         self._trusted: dict[float, bool] = {}
         self._began = self._drawn = time.monotonic()
         console = Console()
-        console.print(f"[dim]experiment {experiment.folder}[/dim]", highlight=False)
+        for line in opening(experiment, records, slots):
+            console.print(line, style="dim", highlight=False, markup=False)
         self._live = Live(self._table(), console=console, auto_refresh=False)
         self._live.start()
 
@@ -149,6 +153,22 @@ class Terminal(Quiet):
         if rung not in self._trusted:
             return ""
         return " trusted" if self._trusted[rung] else " not yet trusted"
+
+
+def opening(experiment: Experiment, records: Records, slots: int) -> list[str]:
+    """What a session begins with: where, how much at once, and of one that goes on, what it found and what changed."""
+    lines = [f"experiment {experiment.folder}, {slots} trials at once"]
+    if records.trials:
+        ended = len(records.trials) - len(records.unfinished)
+        lines.append(f"carrying on: {ended} trials have ended, {len(records.unfinished)} go on from their checkpoints")
+    if records.set_back:
+        lines.append(
+            f"the clock was set back: the log already holds {records.set_back}; `latest` may name an older experiment"
+        )
+    lines += [
+        f"changed: {key} from {short(before)} to {short(after)}" for key, (before, after) in records.changed.items()
+    ]
+    return lines
 
 
 def expected(config: SweepConfig, records: Records, slots: int) -> float | None:

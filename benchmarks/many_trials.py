@@ -1,0 +1,67 @@
+"""5,000 Branin trials in one experiment: does the driver's cost of a trial grow, how long does a resume take?
+
+`python benchmarks/many_trials.py [--trials 5000]` prints milliseconds a trial at the beginning and at the end, the
+driver's peak memory, and the seconds from `resume` to its first new trial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+
+from tune_app.events import Event, read
+
+WINDOW = 250
+"""Trials over which the cost of one is taken."""
+
+
+def main() -> None:
+    """Run the sweep, resume it with two trials more, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=5000)
+    parser.add_argument("--sampler", default="tpe")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as out:
+        sweep = ["branin_space.yaml", "--out", out, "--trials", str(options.trials)]
+        sweep += ["--set", f"search.sampler={options.sampler}"]
+        memory = _run("run", *sweep)
+        (experiment,) = Path(out).iterdir()
+        events = read(experiment / "events.jsonl")
+        ended = [_time(event) for event in events if event["event"] == "ended"]
+        first, last = (1000 * (part[-1] - part[0]) / (len(part) - 1) for part in (ended[:WINDOW], ended[-WINDOW:]))
+        print(f"{len(ended)} trials in {ended[-1] - ended[0]:.0f} s, {len(events)} events")
+        print(f"a trial: {first:.1f} ms at the beginning, {last:.1f} ms at the end, {last / first:.2f} times")
+        print(f"driver: {memory:.0f} MB at most")
+        began = time.time()
+        memory = _run("resume", str(experiment), "--trials", str(options.trials + 2))
+        asked = [_time(event) for event in read(experiment / "events.jsonl") if event["event"] == "asked"]
+        print(f"resume: {asked[-2] - began:.1f} s to its first new trial, {memory:.0f} MB at most")
+
+
+def _run(*arguments: str) -> float:
+    """Run a command; the peak of its resident memory in MB."""
+    command = [sys.executable, "-m", "tune_app", *arguments]
+    peak = 0.0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            try:
+                status = Path(f"/proc/{process.pid}/status").read_text()
+            except OSError:
+                break
+            peak = max([peak, *(int(row.split()[1]) / 1024 for row in status.splitlines() if row.startswith("VmHWM"))])
+            time.sleep(0.5)
+    assert process.wait() == 0
+    return peak
+
+
+def _time(event: Event) -> float:
+    return datetime.fromisoformat(event["time"]).timestamp()
+
+
+if __name__ == "__main__":
+    main()

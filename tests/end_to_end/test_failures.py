@@ -1,0 +1,147 @@
+"""What a sweep makes of failing trials, dying workers, full memories and full disks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli, Sweep
+from tests.end_to_end.torture import check
+from tune_app.experiment import Experiment, newest
+
+pytestmark = pytest.mark.ray
+FAULTS = Path(__file__).parents[1] / "faults"
+Faulty = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def faulty(cli: Cli, folder: Path) -> Faulty:
+    """`python -m tune_app ARGS` with `faults` in its workers."""
+
+    def run(*args: str, faults: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join(filter(None, [str(FAULTS), os.environ.get("PYTHONPATH")]))
+        marked = {"PYTHONPATH": path, "TUNE_APP_FAULTS": faults, "TUNE_APP_FAULTS_ONCE": str(folder), **environment}
+        return cli(*args, env=marked)
+
+    return run
+
+
+def the_sweep(folder: Path) -> Sweep:
+    found = newest(folder / "experiments")
+    assert found is not None
+    return Sweep(found.folder)
+
+
+def test_failing_trials_are_retried_and_then_left_and_the_sweep_goes_on(faulty: Faulty, folder: Path) -> None:
+    done = faulty("run", "branin_space.yaml", "--trials", "8", faults="1:error,2:die,3:nan")
+    assert done.returncode == 0, done.stdout + done.stderr
+    sweep = the_sweep(folder)
+    records = {record.id: record for record in Experiment(sweep.folder).records()}
+
+    assert [(f["kind"], f["retry"]) for f in records["0001"].failures] == [("error", True)] * 2 + [("error", False)]
+    assert (records["0001"].state, records["0001"].reason) == ("failed", "error")
+    assert records["0001"].kimg == 1, "it reported once, and went on from there"
+    traceback = (sweep.folder / "trials/0001/error.txt").read_text()
+    assert "ValueError: a fault of this trial's own" in traceback
+    assert "Traceback" not in done.stdout + done.stderr
+
+    assert [(f["kind"], f["retry"]) for f in records["0002"].failures] == [("worker_lost", True)]
+    assert records["0002"].state in ("completed", "stopped")
+
+    assert [(f["kind"], f["retry"]) for f in records["0003"].failures] == [("non_finite", False)]
+    assert (records["0003"].state, records["0003"].reason) == ("failed", "non_finite")
+    assert all(value is None or value == value for r in records["0003"].reports for value in r.metrics.values())
+
+    best = sweep.summary["best"]
+    assert best["trial"] not in ("0001", "0003")
+    assert sum(record.state != "failed" for record in records.values()) == 6
+    assert "0001 failed (error): ValueError: a fault of this trial's own in two lines; trying again" in done.stdout
+
+
+def test_a_sweep_of_failures_ends_with_1_and_the_first_error(faulty: Faulty) -> None:
+    done = faulty("run", "branin_space.yaml", "--trials", "2", "--set", "failures.retries=0", faults="*:error")
+    assert done.returncode == 1
+    assert (
+        "first failure: trial 0000: ValueError: a fault of this trial's own in two lines (trials/0000/error.txt)"
+        in done.stdout
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_out_of_gpu_memory_is_tried_again_with_twice_the_share(faulty: Faulty, folder: Path) -> None:
+    one_gpu = {"CUDA_VISIBLE_DEVICES": "0"}  # Ray takes it for one; Branin never looks
+    few = ("--trials", "3", "--set", "resources.gpu=0.25", "--set", "failures.retries=0")
+    done = faulty("run", "branin_space.yaml", *few, faults="1:gpu_memory", **one_gpu)
+    assert done.returncode == 0, done.stdout + done.stderr
+    sweep = the_sweep(folder)
+    failures = [(event["trial"], event["kind"], event["retry"], event["gpu"]) for event in sweep.of("failed")]
+    assert failures == [("0001", "out_of_memory", True, share) for share in (0.5, 1.0)]
+    assert "trying again with 0.5 of a GPU" in done.stdout
+    assert {event["state"] for event in sweep.of("ended")} <= {"completed", "stopped"}
+
+
+def test_a_full_disk_breaks_off_and_blames_no_trial(faulty: Faulty, cli: Cli, folder: Path) -> None:
+    few = ("--trials", "3")
+    done = faulty("run", "branin_space.yaml", *few, faults="*:disk_full")
+    assert done.returncode == 1
+    assert "the disk is full" in done.stderr
+    assert "resume experiments" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    sweep = the_sweep(folder)
+    assert sweep.summary["state"] == "interrupted"
+    assert not sweep.of("failed")
+    assert not sweep.of("ended")
+
+    resumed = cli("resume", "latest")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    check(the_sweep(folder), trials=3)
+
+
+@pytest.fixture
+def driver(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tune_app", "run", "branin_space.yaml", "--set", "fixed.step_seconds=0.1"]
+    with subprocess.Popen(
+        [*command, "--trials", "4"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.kill()
+
+
+def test_a_log_that_takes_no_more_breaks_off_and_keeps_what_it_has(
+    driver: subprocess.Popen[str], cli: Cli, folder: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    assert driver.stdout is not None
+    while "at 9 kimg" not in driver.stdout.readline():
+        pass
+    # a limit in the middle of a line yet to come
+    log = next((folder / "experiments").iterdir()) / "events.jsonl"
+    limit = log.stat().st_size + 700
+    resource.prlimit(driver.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    output, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 1, output + errors
+    assert "events.jsonl: the file would exceed the size allowed" in errors
+    assert "Traceback" not in output + errors
+    assert log.read_bytes().endswith(b"\n"), "half a line stayed behind"
+
+    resumed = cli("resume", "latest")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    check(the_sweep(folder), trials=4)
+
+
+def test_an_experiment_folder_that_goes_away_is_a_sentence(driver: subprocess.Popen[str], folder: Path) -> None:
+    assert driver.stdout is not None
+    while "at 3 kimg" not in driver.stdout.readline():
+        pass
+    (experiment,) = (folder / "experiments").iterdir()
+    experiment.rename(folder / "elsewhere")
+    output, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 1, output + errors
+    assert "it is no longer where it was" in errors
+    assert "Traceback" not in output + errors
+    assert not list(experiment.glob("trials/*")), "something was written where the experiment no longer is"

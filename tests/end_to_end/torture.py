@@ -1,0 +1,155 @@
+"""A sweep whose driver and workers are killed again and again, resumed each time, and then looked at closely.
+
+`python -m tests.end_to_end.torture` kills 50 drivers and 20 workers of a sweep of 30 Branin trials; with `--beta-vae`
+fewer, of a real Beta-VAE sweep. Its short version is a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from tests.conftest import Sweep
+from tune_app.driver.asha import RungBook, Trust
+from tune_app.experiment import Experiment
+from tune_app.plan import rungs
+from tune_app.study import STATES
+
+MARK = "TUNE_APP_TORTURE"
+BRANIN = ("branin_space.yaml", "--set", "failures.retries=100")
+BETA_VAE = ("beta_vae_space.yaml", "--profile", "laptop", "--set", "failures.retries=100")
+
+
+def torture(
+    folder: Path, sweep: tuple[str, ...], *, drivers: int, workers: int, seed: int = 0, longest: float = 3.0
+) -> tuple[Sweep, Counter[str]]:
+    """Run `sweep` in `folder`, SIGKILL `drivers` drivers and `workers` workers on the way; the sweep and what was hit.
+
+    A driver is killed up to `longest` seconds after it has begun to run trials, each fifth one while it starts.
+    """
+    random, mark, hits = Random(seed), uuid4().hex, Counter[str]()
+    command = [sys.executable, "-m", "tune_app", "run", *sweep, "--resume", "torture"]
+    environment = {**os.environ, MARK: mark}
+    while True:
+        with tempfile.TemporaryFile() as said:
+            driver = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=subprocess.STDOUT)
+            while driver.poll() is None and hits.total() < drivers + workers:
+                hit = random.choices(["driver", "worker"], [drivers - hits["driver"], workers - hits["worker"]])[0]
+                if hit == "worker" or random.random() < 0.8:
+                    _wait_for_workers(mark, driver)
+                time.sleep(random.uniform(0, longest))
+                victims = [driver.pid] if hit == "driver" else workers_of(mark)
+                if victims and driver.poll() is None:
+                    os.kill(random.choice(victims), signal.SIGKILL)
+                    hits[hit] += 1
+                if hit == "driver":
+                    break
+            code = driver.wait(timeout=600)
+            said.seek(0)
+            output = said.read().decode()
+        print(dict(hits), f"exit code {code}", flush=True)
+        if code == 0:
+            (experiment,) = (folder / "experiments").iterdir()
+            _wait_until_gone(mark)
+            return Sweep(experiment), hits
+        assert code == -signal.SIGKILL, output
+
+
+def check(sweep: Sweep, trials: int) -> None:
+    """Raise AssertionError unless all `trials` ended once, nothing was reported twice, and all agrees with the log."""
+    experiment = Experiment(sweep.folder)
+    config, records = experiment.config(), experiment.records()
+    metric, scheduler = config.metric.name, config.scheduler
+    assert [record.id for record in records] == [f"{number:04d}" for number in range(trials)]
+    assert Counter(event["trial"] for event in sweep.of("ended")) == Counter(record.id for record in records)
+    step = config.evaluation.report_kimg
+    for record in records:
+        reached = [report.kimg for report in record.reports]
+        marks = {*(step * (i + 1) for i in range(int(scheduler.max_kimg / step))), *rungs(scheduler)}
+        assert reached == sorted(mark for mark in marks if mark <= reached[-1]), f"{record.id} reported at {reached}"
+
+    trust = scheduler.trust
+    book = RungBook(rungs(scheduler), scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None)
+    sources = {record.id: record.source for record in records}
+    for event in sweep.of("reported"):
+        if event["rung"]:
+            baseline = sources[event["trial"]] == "baseline"
+            verdict = book.report(event["trial"], event["kimg"], event["metrics"][metric], protected=baseline)
+            assert (verdict.decision, verdict.trusted) == (event["decision"], event.get("trusted")), event
+
+    storage = JournalStorage(JournalFileBackend(str(experiment.study)))
+    told = optuna.load_study(study_name=config.name, storage=storage).trials
+    assert len(told) == trials
+    for record, trial in zip(records, told, strict=True):
+        assert trial.state is STATES[record.state]
+        assert trial.intermediate_values == {round(r.kimg * 1000): r.metrics[metric] for r in record.rungs}
+        assert trial.params.items() <= {**record.params, **record.rungs[-1].sampling}.items()
+    assert sweep.summary["trials"] == dict(Counter(record.state for record in records))
+
+
+def workers_of(mark: str) -> list[int]:
+    """Processes that train trials for the driver with `mark` in its environment."""
+    return [pid for pid in _marked(mark) if b"ray::RayTrial" in _read(pid, "cmdline")]
+
+
+def _marked(mark: str) -> Iterator[int]:
+    for process in Path("/proc").glob("[0-9]*"):
+        if f"{MARK}={mark}".encode() in _read(int(process.name), "environ"):
+            yield int(process.name)
+
+
+def _read(pid: int, what: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{what}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _wait_for_workers(mark: str, driver: subprocess.Popen[bytes]) -> None:
+    while driver.poll() is None and not workers_of(mark):
+        time.sleep(0.1)
+
+
+def _wait_until_gone(mark: str, *, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while left := [(pid, _read(pid, "cmdline")[:80]) for pid in _marked(mark)]:
+        assert time.monotonic() < end, f"still running: {left}"
+        time.sleep(0.2)
+
+
+def main() -> None:
+    """Torture a sweep in a new folder and say how it ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--beta-vae", action="store_true", help="a Beta-VAE sweep, 8 drivers and 4 workers killed")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        if options.beta_vae:
+            sweep, hits = torture(Path(folder), BETA_VAE, drivers=8, workers=4, seed=options.seed, longest=20)
+            check(sweep, trials=14)
+        else:
+            command = (*BRANIN, "--trials", "30", "--set", "fixed.step_seconds=0.3")
+            sweep, hits = torture(Path(folder), command, drivers=50, workers=20, seed=options.seed)
+            check(sweep, trials=30)
+        ended, lost = Counter(event["state"] for event in sweep.of("ended")), len(sweep.of("failed"))
+        print(f"{hits['driver']} drivers and {hits['worker']} workers killed in {time.monotonic() - began:.0f} s: "
+              f"{dict(ended)}, {lost} failures retried, {len(sweep.of('reported'))} reports; all agrees")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Faults for the tests, in every process of a sweep that has this folder on its PYTHONPATH.
+
+TUNE_APP_FAULTS: `trial:fault`, comma-separated, for Branin sweeps with seed 0; `*` is every trial. error raises at each
+step from the second report on; die ends the process once; nan makes every value no number; gpu_memory is out of memory
+until the trial has a whole GPU; disk_full lets no checkpoint be written.
+"""
+
+import errno
+import os
+from pathlib import Path
+
+
+def _break(faults: dict[str, str]) -> None:
+    from trainables import branin, checkpoint
+
+    train, write = branin.Branin.train, checkpoint.write
+
+    def train_with_fault(self: branin.Branin, images: int) -> dict[str, float]:
+        losses = train(self, images)
+        if self._images < 2000 or self.fault is None:
+            return losses
+        if self.fault == "error":
+            raise ValueError("a fault of this trial's own\nin two lines")
+        if self.fault == "die" and _once("die"):
+            os._exit(9)
+        if self.fault == "gpu_memory":
+            import ray
+
+            share = ray.get_runtime_context().get_assigned_resources()["GPU"]
+            if share < 1:
+                raise RuntimeError(f"CUDA out of memory. Tried to allocate 2.00 GiB with {share:g} of a GPU")
+        return losses
+
+    def write_with_fault(folder: Path, state: dict[str, object], about: dict[str, object]) -> None:
+        if "disk_full" in faults.values() and about["images"] > 2000:
+            raise checkpoint.UnwritableError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+        write(folder, state, about)
+
+    def build(spec: object) -> branin.Branin:
+        run = branin.Branin(spec)
+        number = str((spec.seed - 1) // 7919)
+        run.fault = faults.get(number, faults.get("*"))
+        if run.fault == "nan":
+            run._bias = float("nan")
+        return run
+
+    branin.Branin.train, branin.build, checkpoint.write = train_with_fault, build, write_with_fault
+
+
+def _once(name: str) -> bool:
+    try:
+        Path(os.environ["TUNE_APP_FAULTS_ONCE"], name).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+if os.environ.get("TUNE_APP_FAULTS"):
+    _break(dict(item.split(":") for item in os.environ["TUNE_APP_FAULTS"].split(",")))

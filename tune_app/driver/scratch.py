@@ -1,0 +1,48 @@
+"""A private folder for what Ray writes, removed at the end, or by the next driver where this one is killed."""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from secrets import token_hex
+from typing import IO
+
+PREFIX = "tune_app-"
+_held: list[IO[bytes]] = []
+"""Lock files of this process, open as long as it lives."""
+
+
+@cache
+def scratch_folder() -> Path:
+    """This process's folder, with Ray's access token in the file `token`; raises nothing that a full disk does not."""
+    for stale in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        _remove_if_dead(stale)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    (folder / "token").write_text(token_hex(32))
+    lock = (folder / "locking").open("wb")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / "locking").rename(folder / "lock")  # whoever sees the lock sees it held
+    _held.append(lock)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _remove_if_dead(folder: Path) -> None:
+    """Remove the folder of a driver that is no more, and the agents that Ray leaves behind for minutes."""
+    with suppress(OSError):
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            return
+        with (folder / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for process in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    if f"RAY_AUTH_TOKEN_PATH={folder}/".encode() in (process / "environ").read_bytes():
+                        os.kill(int(process.name), signal.SIGKILL)
+            shutil.rmtree(folder, ignore_errors=True)

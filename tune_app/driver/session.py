@@ -1,0 +1,134 @@
+"""One session of an experiment: Tune's loop, with its start and its end in the log whatever happens between."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
+
+from trainables.ray_trainable import RayTrial
+from tune_app import study
+from tune_app.changes import Changes
+from tune_app.config.models import SweepConfig
+from tune_app.driver.asha import RungBook, Trust
+from tune_app.driver.cluster import Cluster
+from tune_app.driver.hooks import Pulse, Rungs, replay
+from tune_app.driver.limits import Limits
+from tune_app.driver.search import Search, reuses_actors
+from tune_app.driver.spec import arguments
+from tune_app.errors import StorageError, TuneAppError
+from tune_app.events import EventLog
+from tune_app.experiment import Experiment, write_json
+from tune_app.plan import rungs
+from tune_app.results import Records, summarise
+from tune_app.trackers.console import Quiet
+
+
+def drive(
+    config: SweepConfig,
+    experiment: Experiment,
+    log: EventLog,
+    cluster: Cluster,
+    fingerprint: str,
+    console: Quiet | None,
+    *,
+    changed: Changes | None = None,
+) -> None:
+    """Run trials until none is left or a limit ends it; `changed` is what a person changed since the last session.
+
+    Raises StorageError where the disk takes no more, TuneAppError where Ray is lost: the sweep can be carried on.
+    """
+    console = console or Quiet()
+    records = Records()
+    log.subscribe(records.apply)
+    trust = config.scheduler.trust
+    book = RungBook(
+        rungs(config.scheduler), config.scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None
+    )
+    replay(book, records, log.events, config.metric.name)
+    limits = Limits(config.budget, experiment, records)
+    hint = f"mend that, then carry on with: python -m tune_app resume {os.path.relpath(experiment.folder)}"
+    with limits.storage():
+        teller = study.rebuild(experiment, config.name, log.events, config.space, config.metric.name)
+        log.listen(teller)
+        about = {"config": config.model_dump(mode="json", exclude={"profiles"}), "data": fingerprint}
+        log.append(
+            "sweep_resumed" if log.events else "sweep_started",
+            name=config.name,
+            seed=config.search.seed,
+            **about,
+            **({"changed": changed} if changed else {}),
+        )
+        search = Search(
+            config,
+            experiment,
+            log,
+            records,
+            teller,
+            limits,
+            cluster=cluster,
+            arguments=partial(arguments, config, experiment),
+        )
+        scheduler = Rungs(book, config.metric.name, experiment, log, records, limits, slots=cluster.slots)
+        log.listen(console.event)
+        console.begin(config, experiment, records, cluster.slots)
+        state = "interrupted"
+        try:
+            with _closing(console), limits.signals():
+                _run(config, search, scheduler, limits, cluster, console)
+            state = _end_state(records, limits)
+        except (RayError, TuneError) as error:
+            if not limits.broken:
+                raise TuneAppError(f"Ray broke off: {str(error).strip().splitlines()[-1]}", hint=hint) from error
+        finally:
+            log.append(
+                "sweep_ended", state=state, hours=limits.hours, **({"reason": "person"} if limits.closed else {})
+            )
+            write_json(experiment.summary, summarise(config, records))
+            experiment.park_file.unlink(missing_ok=True)
+    if limits.broken:
+        raise StorageError(limits.broken.message, hint=hint)
+
+
+def _run(
+    config: SweepConfig, search: Search, scheduler: Rungs, limits: Limits, cluster: Cluster, console: Quiet
+) -> None:
+    # as many trials may start at once as run at once; Tune's own choice is one after the other
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what goes wrong is ours to say, in a sentence
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(cluster.slots, 16))
+    if search.is_finished():
+        return
+    tune.run(
+        RayTrial,
+        name="tune",
+        storage_path=str(cluster.scratch),
+        search_alg=search,
+        scheduler=scheduler,
+        stop=limits,
+        callbacks=[Pulse(console.pulse)],
+        reuse_actors=reuses_actors(config),
+        raise_on_failed_trial=False,
+        verbose=0,
+    )
+
+
+def _end_state(records: Records, limits: Limits) -> str:
+    if limits.interrupted:
+        return "interrupted"
+    if limits.spent and not limits.closed:
+        return "budget"
+    return "completed" if records.counts["completed"] + records.counts["stopped"] else "failed"
+
+
+@contextmanager
+def _closing(console: Quiet) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        console.end()

@@ -1,0 +1,56 @@
+"""What a worker is told of one trial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainables.catalog import MODELS
+from trainables.model import DataSpec, RunSpec
+from tune_app.config.models import SweepConfig
+from tune_app.experiment import Experiment
+from tune_app.plan import FINAL_SETTINGS, RUNG_SETTINGS, rungs
+from tune_app.results import TrialRecord
+
+
+def arguments(config: SweepConfig, experiment: Experiment, record: TrialRecord) -> dict[str, Any]:
+    """The `config` of a RayTrial."""
+    return {
+        "spec": run_spec(config, record.params, seed=trial_seed(config.search.seed, record.number)),
+        "rungs": rungs(config.scheduler),
+        "report_kimg": config.evaluation.report_kimg,
+        "checkpoint_kimg": config.failures.checkpoint_kimg,
+        "threads": threads(config),
+        "folder": str(experiment.trial(record.id)),
+        "checkpoints": experiment.checkpoints(record),
+        "park_file": str(experiment.park_file),
+    }
+
+
+def trial_seed(seed: int, number: int) -> int:
+    """The seed of a trial: from the sweep's seed and the trial's number alone."""
+    return (seed * 1_000_003 + number * 7919 + 1) % 2**31
+
+
+def run_spec(config: SweepConfig, params: dict[str, Any], *, seed: int) -> RunSpec:
+    known = MODELS[config.model].parameters
+    given = {**{name: item.default for name, item in known.items()}, **config.fixed, **params}
+    outer = {name: value for name, value in given.items() if known[name].stage == "training"}
+    inner = {name: value for name, value in given.items() if known[name].stage == "sampling"}
+    return RunSpec(
+        model=config.model,
+        params=outer,
+        seed=seed,
+        metric=config.metric.name,
+        data=DataSpec(config.data.name, config.data.resolution, config.data.path),
+        samples=config.evaluation.samples,
+        final_samples=config.evaluation.final_samples,
+        nfe=config.evaluation.nfe,
+        sampling=tuple({**inner, **setting} for setting in config.space.sampling_grid(RUNG_SETTINGS, given)),
+        final_sampling=tuple({**inner, **setting} for setting in config.space.sampling_grid(FINAL_SETTINGS, given)),
+        max_kimg=config.scheduler.max_kimg,
+    )
+
+
+def threads(config: SweepConfig) -> int:
+    """One thread a CPU of the trial."""
+    return max(1, int(config.resources.cpu))
