@@ -64,7 +64,7 @@ def torture(
         print(dict(hits), f"exit code {code}", flush=True)
         if code == 0:
             (experiment,) = (folder / "experiments").iterdir()
-            _wait_until_gone(mark)
+            wait_until_gone(mark)
             return Sweep(experiment), hits
         assert code == -signal.SIGKILL, output
 
@@ -124,7 +124,8 @@ def _wait_for_workers(mark: str, driver: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
-def _wait_until_gone(mark: str, *, seconds: float = 30) -> None:
+def wait_until_gone(mark: str, *, seconds: float = 30) -> None:
+    """Raise AssertionError if a process with `mark` in its environment is still there after `seconds`."""
     end = time.monotonic() + seconds
     while left := [(pid, _read(pid, "cmdline")[:80]) for pid in _marked(mark)]:
         assert time.monotonic() < end, f"still running: {left}"

@@ -76,7 +76,7 @@ class Rungs(FIFOScheduler):
             trial.grow()
         with self._limits.storage():
             folder = self._experiment.trial(trial.trial_id)
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
             write(folder / "error.txt", trial.failure.traceback + "\n")
             fields = {"kind": trial.failure.kind, "message": trial.failure.message, "retry": trial.should_recover()}
             self._log.append("failed", trial=trial.trial_id, **fields, **({"gpu": trial.gpu} if trial.grown else {}))
@@ -112,7 +112,7 @@ class Rungs(FIFOScheduler):
 
     def _draw(self, record: TrialRecord, kimg: float, pictures: dict[str, bytes]) -> dict[str, str]:
         folder = self._experiment.trial(record.id)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         paths = {}
         for name, png in pictures.items():
             path = folder / f"{name}-{kimg:g}.png"

@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import tempfile
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -41,8 +43,16 @@ def _remove_if_dead(folder: Path) -> None:
             return
         with (folder / "lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for process in Path("/proc").glob("[0-9]*"):
-                with suppress(OSError):
-                    if f"RAY_AUTH_TOKEN_PATH={folder}/".encode() in (process / "environ").read_bytes():
-                        os.kill(int(process.name), signal.SIGKILL)
+            while left := [*_processes_with(f"RAY_AUTH_TOKEN_PATH={folder}/token")]:  # raylet may start more meanwhile
+                for process in left:
+                    os.kill(process, signal.SIGKILL)
+                time.sleep(0.05)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _processes_with(setting: str) -> Iterator[int]:
+    """Processes of ours that have `setting` in their environment; none where there is no /proc."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if setting.encode() in (process / "environ").read_bytes().split(b"\0"):
+                yield int(process.name)
