@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 
 import torch
@@ -27,3 +28,13 @@ def autocast(device: torch.device | str) -> torch.autocast:
     """Convolutions and matrix products in bfloat16 where that pays; weights, losses and optimiser stay float32."""
     kind = torch.device(device).type
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=has_native_bfloat16(kind))
+
+
+def usage(device: torch.device) -> dict[str, float]:
+    """Peak memory in GB and the share of time in which kernels ran, in percent; nothing for a CPU."""
+    if device.type != "cuda":
+        return {}
+    found = {"gpu_memory_gb": torch.cuda.max_memory_allocated(device) / 1e9}
+    with suppress(Exception):  # needs the nvidia-ml-py package, and a driver that answers
+        found["gpu_utilization"] = float(torch.cuda.utilization(device))
+    return found

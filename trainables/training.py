@@ -54,7 +54,7 @@ class ImageRun:
             left -= count
         means = {name: float(total) / images for name, total in totals.items()}
         self._check_finite(means)
-        return means
+        return {**means, **precision.usage(self.device)}
 
     def evaluate(self, *, final: bool) -> Evaluation:
         """Measure the averaged weights on held-out images. Raises NonFiniteError."""

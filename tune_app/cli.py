@@ -104,7 +104,7 @@ def run(as_json: bool, resume_name: str | None, **options: Any) -> None:
     if known is not None:
         resume_sweep(known, config, address=address, console=console)
         _finish(known, as_json=as_json)
-    _say([*_plan_lines(config), *_wandb_lines(options["wandb"])], quiet=as_json)
+    _say(_plan_lines(config), quiet=as_json)
     only = resume_name is not None
     experiment = run_sweep(config, out=options["out"], only=only, address=address, about=about, console=console)
     _finish(experiment, as_json=as_json)
@@ -188,6 +188,21 @@ def best(experiment: str, out: Path, as_json: bool) -> None:
 
     found = answer(find(experiment, out))
     _show(found["best"], answer_lines(found), as_json=as_json)
+
+
+@cli.command()
+@experiment_argument
+@out_option
+@click.option("--follow", is_flag=True, hidden=True, help="Go on until standard input ends; how a driver calls it.")
+def sync(experiment: str, out: Path, follow: bool) -> None:
+    """Bring EXP into Weights & Biases: what is missing there is sent, nothing twice."""
+    from tune_app import sync as stage
+    from tune_app.experiment import find
+
+    known = find(experiment, out)
+    if follow:
+        sys.exit(0 if stage.follow(known) else 1)
+    stage.sync(known)
 
 
 @cli.command()
@@ -279,11 +294,6 @@ def _profile(asked: str | None, known: list[str], address: str | None) -> tuple[
     if found or "laptop" not in known:
         return None, f"profile: none, the file as it stands ({found} GPU(s) found); {choose}"
     return "laptop", f"profile: laptop, as no GPU was found; {choose}"
-
-
-def _wandb_lines(mode: str | None) -> list[str]:
-    asked = mode in ("auto", "online", "offline")
-    return ["  --wandb: this version does not report to Weights & Biases yet; the sweep runs without"] if asked else []
 
 
 def _plan_lines(config: SweepConfig) -> list[str]:

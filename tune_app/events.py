@@ -35,6 +35,22 @@ def read(path: Path) -> list[Event]:
     return _parse(path, _bytes(path))[0]
 
 
+class Tail:
+    """A log that another process writes, read as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+
+    def new(self) -> list[Event]:
+        """The whole events since the last call."""
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            raw = file.read()
+        whole = raw.rfind(b"\n") + 1
+        self._read += whole
+        return [json.loads(line) for line in raw[:whole].splitlines()]
+
+
 class EventLog:
     """The log of one experiment, open for appending; listeners hear of an event once it is on disk."""
 

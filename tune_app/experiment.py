@@ -63,8 +63,8 @@ class Experiment:
         return self.folder / ".park"
 
     @property
-    def stop_requests(self) -> Path:
-        """A folder with an empty file for each trial that a person wants stopped; `all` is the sweep."""
+    def requests(self) -> Path:
+        """A folder with an empty file for each thing that the driver is asked for, see `ask`."""
         return self.folder / ".stop"
 
     @property
@@ -88,9 +88,19 @@ class Experiment:
 
     def profile(self) -> str | None:
         """The profile that it was begun with, as far as the manifest tells."""
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            return str(json.loads(self.manifest.read_text())["profile"])
-        return None
+        found = self._manifest().get("profile")
+        return None if found is None else str(found)
+
+    def command(self) -> list[str]:
+        """The command that began it, as far as the manifest tells."""
+        found = self._manifest().get("command")
+        return [str(part) for part in found] if isinstance(found, list) else []
+
+    def _manifest(self) -> dict[str, Any]:
+        with suppress(OSError, ValueError):
+            found = json.loads(self.manifest.read_text())
+            return found if isinstance(found, dict) else {}
+        return {}
 
     def records(self) -> list[TrialRecord]:
         """Every trial, in the order they were asked for."""
@@ -106,20 +116,20 @@ class Experiment:
         return None if record is None else results.describe(record, metric)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the experiment for this process; raises InputError naming the driver that already has it."""
-        path = self.folder / ".lock"
+    def locked(self, name: str = ".lock", *, patiently: bool = False) -> Iterator[None]:
+        """Hold the experiment for this process; raises InputError naming the one that has it, or waits for its end."""
+        path = self.folder / name
         try:
             lock = open(path, "a+", opener=_no_link)  # noqa: SIM115
         except OSError as error:
             raise InputError(f"{path}: cannot be locked ({error.strerror or error})") from None
         with lock as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if patiently else fcntl.LOCK_NB))
             except BlockingIOError:
                 file.seek(0)
                 raise InputError(
-                    f"{self.folder}: another driver runs this experiment ({file.read().strip() or 'unknown'})",
+                    f"{self.folder}: another process has this experiment ({file.read().strip() or 'unknown'})",
                     hint="wait for it, or stop it first",
                 ) from None
             file.truncate(0)
@@ -147,20 +157,24 @@ class Experiment:
             raise InputError(f"trial {record.id} has ended already ({record.state}, {record.reason})")
         if not self.held():
             raise InputError(f"{self.folder}: no driver runs this experiment, so there is nothing to stop")
-        _own(self.stop_requests)
-        self.stop_requests.mkdir(exist_ok=True)
-        (self.stop_requests / (record.id if record else "all")).touch()
+        self.ask(record.id if record else "all")
 
-    def take_stop_requests(self) -> list[str]:
-        """What `request_stop` has asked for since the last call."""
-        found = [path.name for path in self.stop_requests.glob("*")]
+    def ask(self, wish: str) -> None:
+        """Ask the driver to end a trial (its id) or `all`, to start no `rest`, to `hold` new ones or `release` them."""
+        _own(self.requests)
+        self.requests.mkdir(exist_ok=True)
+        (self.requests / wish).touch()
+
+    def take_requests(self) -> list[str]:
+        """What was asked since the last call."""
+        found = [path.name for path in self.requests.glob("*")]
         for name in found:
-            (self.stop_requests / name).unlink(missing_ok=True)
+            (self.requests / name).unlink(missing_ok=True)
         return found
 
     def check(self, records: Records, config: SweepConfig) -> None:
         """Raise InputError where a folder that a driver writes to leads elsewhere, or a trial is not of `config`."""
-        for path in (self.stop_requests, self.trials, *map(self.trial, records.trials)):
+        for path in (self.requests, self.trials, *map(self.trial, records.trials)):
             _own(path)
         known = {**config.space.training, **{name: Categorical(choices=(v,)) for name, v in config.fixed.items()}}
         for record in records.trials.values():
@@ -176,7 +190,7 @@ class Experiment:
     def tidy(self, records: Records) -> None:
         """Remove what a killed process left half-made: temporary files, checkpoints that the log does not know."""
         known = {path for record in records.trials.values() for _, path in record.checkpoints}
-        shutil.rmtree(self.stop_requests, ignore_errors=True)
+        shutil.rmtree(self.requests, ignore_errors=True)
         self.park_file.unlink(missing_ok=True)
         for record in records.unfinished.values():
             for path in self.trial(record.id).glob("checkpoint_*"):

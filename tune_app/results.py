@@ -90,7 +90,7 @@ class Records:
         self.trials: dict[str, TrialRecord] = {}
         self.unfinished: dict[str, TrialRecord] = {}
         """Those of `trials` that have not ended."""
-        self.state = "running"
+        self.state, self.reason, self.ended_at = "running", "", ""
         self.counts: Counter[str] = Counter()
         self.config: dict[str, Any] = {}
         """The configuration that the sweep began with, or was last resumed with."""
@@ -127,6 +127,7 @@ class Records:
     def _sweep(self, event: Event) -> None:
         ended = event["event"] == "sweep_ended"
         self.state = event["state"] if ended else "running"
+        self.reason, self.ended_at = event.get("reason", ""), event["time"] if ended else ""
         self.config, self.data = event.get("config", self.config), event.get("data", self.data)
         self.changed = event.get("changed", {})
         for record in self.unfinished.values():

@@ -6,7 +6,9 @@ at 20. A failed one is FAIL, one that reached max_kimg COMPLETE. The study can b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import insort
+from collections.abc import Container, Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,15 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces.space import Space
 from search_spaces.to_optuna import distribution
 from tune_app.events import Event
 from tune_app.experiment import Experiment
 
+BEST, NEWEST = 100, 400
+"""Trials of a long history that a sampler sees."""
 STATES = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -35,6 +39,12 @@ class StudyTeller:
         self._metric = metric
         self._ids: dict[str, int] = {}
         self._last: dict[str, Event] = {}
+        self._best: list[tuple[float, int]] = []
+
+    @property
+    def best(self) -> list[int]:
+        """Numbers of the completed trials with the lowest values, at most BEST, the best first."""
+        return [number for _, number in self._best]
 
     def __call__(self, event: Event) -> None:
         if event["event"] == "asked":
@@ -82,16 +92,20 @@ class StudyTeller:
         if state is TrialState.COMPLETE and value is None:
             state = TrialState.FAIL
         self._storage.set_trial_state_values(trial_id, state, [value] if state is TrialState.COMPLETE else None)
+        if state is TrialState.COMPLETE:
+            insort(self._best, (value, int(event["trial"])))
+            del self._best[BEST:]
 
 
 class OuterSampler(optuna.samplers.BaseSampler):
     """A sampler that proposes training-stage parameters only, though finished trials carry sampling-stage ones too.
 
     What is proposed together is known beforehand: a sampler would look for it in every trial of the study, each time.
+    Of a long study it sees the best and the newest trials, so that a proposal costs as much at the end as early on.
     """
 
-    def __init__(self, inner: optuna.samplers.BaseSampler, space: Space) -> None:
-        self._inner = inner
+    def __init__(self, inner: optuna.samplers.BaseSampler, space: Space, best: Sequence[int]) -> None:
+        self._inner, self._best = inner, best
         always = {name: distribution(p) for name, p in space.training.items() if not p.when}
         self._together = {name: found for name, found in sorted(always.items()) if not found.single()}
 
@@ -104,7 +118,7 @@ class OuterSampler(optuna.samplers.BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: optuna.trial.FrozenTrial, search_space: Any
     ) -> dict[str, Any]:
-        return self._inner.sample_relative(study, trial, search_space)
+        return self._inner.sample_relative(self._shortened(study), trial, search_space)
 
     def sample_independent(
         self,
@@ -113,7 +127,22 @@ class OuterSampler(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+        return self._inner.sample_independent(self._shortened(study), trial, param_name, param_distribution)
+
+    def _shortened(self, study: optuna.Study) -> optuna.Study:
+        """The study as a sampler is to see it."""
+        trials = study._get_trials(deepcopy=False)
+        if len(trials) <= BEST + NEWEST:
+            return study
+        oldest = len(trials) - NEWEST
+        kept = [trials[number] for number in sorted(self._best) if number < oldest] + trials[oldest:]
+
+        def get_trials(*_: Any, states: Container[TrialState] | None = None, **__: Any) -> list[FrozenTrial]:
+            return [trial for trial in kept if states is None or trial.state in states]
+
+        view = copy(study)
+        view._get_trials = get_trials  # type: ignore[method-assign]
+        return view
 
 
 def rebuild(experiment: Experiment, name: str, events: Iterable[Event], space: Space, metric: str) -> StudyTeller:
@@ -128,7 +157,11 @@ def rebuild(experiment: Experiment, name: str, events: Iterable[Event], space: S
     journal = JournalFileBackend(str(experiment.study))
     journal.append_logs(buffer.logs)  # in one piece: an event at a time would take minutes for thousands of trials
     live = StudyTeller(_study(journal, name), space, metric)
-    live._ids, live._last = teller._ids, teller._last  # trial ids are positions in the journal: the same in both
+    live._ids, live._last, live._best = (
+        teller._ids,
+        teller._last,
+        teller._best,
+    )  # trial ids are positions in the journal: the same in both
     return live
 
 

@@ -25,13 +25,22 @@ from optuna.storages.journal import JournalFileBackend
 
 from tests.conftest import Sweep
 from tune_app.driver.asha import RungBook, Trust
+from tune_app.events import Event
 from tune_app.experiment import Experiment
 from tune_app.plan import rungs
 from tune_app.study import STATES
 
 MARK = "TUNE_APP_TORTURE"
 BRANIN = ("branin_space.yaml", "--set", "failures.retries=100")
-BETA_VAE = ("beta_vae_space.yaml", "--profile", "laptop", "--set", "failures.retries=100")
+BETA_VAE = (
+    "beta_vae_space.yaml",
+    "--profile",
+    "laptop",
+    "--set",
+    "failures.retries=100",
+    "--set",
+    "search.sampler=random",
+)  # whose proposals do not hang on the order in which trials end
 
 
 def torture(
@@ -101,12 +110,28 @@ def check(sweep: Sweep, trials: int) -> None:
     assert sweep.summary["trials"] == dict(Counter(record.state for record in records))
 
 
+def compare(sweep: Sweep, unbroken: Sweep) -> int:
+    """Raise AssertionError where the two differ in a number of a report that both have; how many both have."""
+    asked = {event["trial"]: event["params"] for event in unbroken.of("asked")}
+    assert {event["trial"]: event["params"] for event in sweep.of("asked")} == asked
+    known = {(event["trial"], event["kimg"]): _numbers(event) for event in unbroken.of("reported")}
+    both = [event for event in sweep.of("reported") if (event["trial"], event["kimg"]) in known]
+    for event in both:
+        assert _numbers(event) == known[event["trial"], event["kimg"]], event
+    return len(both)
+
+
+def _numbers(event: Event) -> dict[str, float]:
+    return {name: value for name, value in event["metrics"].items() if not name.endswith("seconds")}
+
+
 def workers_of(mark: str) -> list[int]:
     """Processes that train trials for the driver with `mark` in its environment."""
-    return [pid for pid in _marked(mark) if b"ray::RayTrial" in _read(pid, "cmdline")]
+    return [pid for pid in marked(mark) if b"ray::RayTrial" in _read(pid, "cmdline")]
 
 
-def _marked(mark: str) -> Iterator[int]:
+def marked(mark: str) -> Iterator[int]:
+    """Processes with `mark` in their environment."""
     for process in Path("/proc").glob("[0-9]*"):
         if f"{MARK}={mark}".encode() in _read(int(process.name), "environ"):
             yield int(process.name)
@@ -127,7 +152,7 @@ def _wait_for_workers(mark: str, driver: subprocess.Popen[bytes]) -> None:
 def wait_until_gone(mark: str, *, seconds: float = 30) -> None:
     """Raise AssertionError if a process with `mark` in its environment is still there after `seconds`."""
     end = time.monotonic() + seconds
-    while left := [(pid, _read(pid, "cmdline")[:80]) for pid in _marked(mark)]:
+    while left := [(pid, _read(pid, "cmdline")[:80]) for pid in marked(mark)]:
         assert time.monotonic() < end, f"still running: {left}"
         time.sleep(0.2)
 
@@ -141,8 +166,11 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         if options.beta_vae:
+            (Path(folder) / "unbroken").mkdir()
+            unbroken, _ = torture(Path(folder) / "unbroken", BETA_VAE, drivers=0, workers=0)
             sweep, hits = torture(Path(folder), BETA_VAE, drivers=8, workers=4, seed=options.seed, longest=20)
             check(sweep, trials=14)
+            print(f"{compare(sweep, unbroken)} reports have the numbers of an unbroken sweep")
         else:
             command = (*BRANIN, "--trials", "30", "--set", "fixed.step_seconds=0.3")
             sweep, hits = torture(Path(folder), command, drivers=50, workers=20, seed=options.seed)

@@ -26,6 +26,7 @@ def test_nothing_changed_is_nothing_found() -> None:
         {"failures.retries": 7},
         {"failures.checkpoint_kimg": 100.0},
         {"wandb.mode": "offline"},
+        {"notify.webhook": "https://example.org/hook"},
     ],
 )
 def test_what_decides_no_number_may_change(change: dict[str, Any]) -> None:
@@ -52,5 +53,5 @@ def test_what_decides_the_numbers_is_refused_with_both_values(key: str, value: A
     with pytest.raises(ConfigError) as caught:
         accepted(load("ncsn_space.yaml"), load("ncsn_space.yaml", set={key: value, "search.trials": 99}))
     assert said in str(caught.value)
-    assert "you may change search.trials, budget, resources, failures, wandb" in str(caught.value)
+    assert "you may change search.trials, budget, resources, failures, wandb, notify" in str(caught.value)
     assert "search.trials: the" not in str(caught.value)

@@ -165,11 +165,22 @@ class WandbConfig(Block):
     """Weights & Biases."""
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """auto: online where a key is found, else offline."""
+    """auto: online where a key is found, else offline, which keeps all in the experiment for `tune_app sync`."""
     project: str = Field(default="cifar10-generative-models", min_length=1)
     """Project of the sweep and its runs."""
     entity: str | None = Field(default=None, min_length=1)
     """Team or user; null takes the account's own."""
+    finish_timeout: float = Field(default=60.0, gt=0)
+    """Seconds that the end of a sweep waits for W&B."""
+    log_model: bool = False
+    """Whether the winner's checkpoint becomes a model artifact."""
+
+
+class NotifyConfig(Block):
+    """Who is told when the sweep ends."""
+
+    webhook: str | None = Field(default=None, pattern=r"^https?://")
+    """Address that gets a small JSON: name, state, best, cost, where."""
 
 
 def _number(version: Any) -> Any:
@@ -221,6 +232,8 @@ class SweepConfig(Block):
     """What happens to a trial that fails."""
     wandb: WandbConfig = WandbConfig()
     """Weights & Biases."""
+    notify: NotifyConfig = NotifyConfig()
+    """Who is told when the sweep ends."""
     profiles: dict[str, dict[str, Any]] = {}
     """Named overlays of this file; null takes a parameter away. A loaded configuration has none left."""
 

@@ -40,15 +40,13 @@ class RungBook:
         self.reduction_factor = reduction_factor
         self.trust = trust
         self.recorded: dict[float, dict[str, float]] = {rung: {} for rung in rungs}
-        self._tau: dict[float, tuple[int, float]] = {}
+        self._tau: dict[float, tuple[int, int, float]] = {}
 
     def report(self, trial: str, kimg: float, value: float, *, protected: bool = False) -> Verdict:
         """Record `value` of `trial` at the rung `kimg` and decide; a `protected` trial (a baseline) always goes on."""
-        if not isfinite(value):
-            raise ValueError(f"trial {trial}: the value at {kimg:g} kimg is {value}")
         trusted = None if kimg == self.rungs[-1] else self.trusted(kimg)
+        self.record(trial, kimg, value)
         values = self.recorded[kimg]
-        values.setdefault(trial, value)
         if trusted is None:
             return Verdict("stop", None)
         if protected or not trusted:
@@ -56,6 +54,12 @@ class RungBook:
         keep = ceil(len(values) / self.reduction_factor)
         best = sorted(values.values())[:keep]
         return Verdict("continue" if values[trial] <= best[-1] else "stop", trusted)
+
+    def record(self, trial: str, kimg: float, value: float) -> None:
+        """Record a value whose decision is known; the first one of a trial at a rung counts."""
+        if not isfinite(value):
+            raise ValueError(f"trial {trial}: the value at {kimg:g} kimg is {value}")
+        self.recorded[kimg].setdefault(trial, value)
 
     def trusted(self, rung: float) -> bool:
         """Whether `rung` has proved to predict the last one, by the trials finished so far."""
@@ -67,13 +71,12 @@ class RungBook:
     def agreement(self, rung: float) -> tuple[int, float]:
         """How many finished trials have a value at `rung`, and Kendall's tau-b between it and the last rung."""
         final = self.recorded[self.rungs[-1]]
-        both = [trial for trial in final if trial in self.recorded[rung]]
-        if self._tau.get(rung, (-1, 0.0))[0] != len(both):
-            self._tau[rung] = (
-                len(both),
-                _tau_b([self.recorded[rung][trial] for trial in both], [final[trial] for trial in both]),
-            )
-        return self._tau[rung]
+        seen, count, tau = self._tau.get(rung, (-1, 0, 0.0))
+        if seen != len(final):  # a finished trial was at every rung before, so that nothing else changes it
+            both = [trial for trial in final if trial in self.recorded[rung]]
+            count, tau = len(both), _tau_b([self.recorded[rung][trial] for trial in both], [final[t] for t in both])
+            self._tau[rung] = (len(final), count, tau)
+        return count, tau
 
 
 def _tau_b(left: Iterable[float], right: Iterable[float]) -> float:

@@ -39,6 +39,7 @@ LOCAL = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
 }
+SECRETS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 CONNECT_SECONDS = 5.0
 
 
@@ -101,12 +102,23 @@ def _connect(**arguments: Any) -> None:
     worker._worker_logs_enabled = False  # else Ray prints its own words of lost workers into ours
     _check_answers(arguments["address"])
     try:
-        ray.init(**arguments)
+        with _secrets_kept():
+            ray.init(**arguments)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         first = str(error).strip().splitlines()[0]
         where = arguments["address"]
         message = "Ray did not start on this machine" if where == "local" else f"--address {where}: no cluster answers"
         raise InputError(f"{message}: {first}") from None
+
+
+@contextmanager
+def _secrets_kept() -> Iterator[None]:
+    """Keep W&B's key out of the environment that Ray's processes inherit."""
+    kept = {name: os.environ.pop(name) for name in SECRETS if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _check_answers(address: str) -> None:

@@ -19,14 +19,14 @@ from tune_app.experiment import Experiment, write
 from tune_app.results import Records, TrialRecord
 
 KEPT_CHECKPOINTS = 2
+MOST_TRIALS = 256
 
 
-def replay(book: RungBook, records: Records, events: list[Event], metric: str) -> None:
+def replay(book: RungBook, events: list[Event], metric: str) -> None:
     """Fill the book with the rungs of the log, in its order."""
     for event in events:
         if event["event"] == "reported" and event["rung"] and event["metrics"].get(metric) is not None:
-            protected = records.trials[event["trial"]].source == "baseline"
-            book.report(event["trial"], event["kimg"], event["metrics"][metric], protected=protected)
+            book.record(event["trial"], event["kimg"], event["metrics"][metric])
 
 
 class Rungs(FIFOScheduler):
@@ -136,13 +136,15 @@ class Rungs(FIFOScheduler):
 
 
 class Pulse(Callback):
-    """Tune's callback: gives the console its pulse."""
+    """Tune's callback: gives the console its pulse, and lets go of trials that have ended."""
 
     def __init__(self, pulse: Callable[[], None]) -> None:
         self._pulse = pulse
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         self._pulse()
+        if len(trials) > MOST_TRIALS:  # the controller's own list, which it walks several times a step
+            trials[:] = [trial for trial in trials if not trial.is_finished()] or trials[-1:]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -33,8 +33,8 @@ class Limits(Stopper):
         self.parked: set[str] = set()
         self.broken: StorageError | None = None
         """Why nothing can be written any more."""
-        self.closed = False
-        """Whether a person has asked the whole sweep to end."""
+        self.closed = self.full = self.held = False
+        """Whether a person wants the whole sweep to end, no more trials, or none for the time being."""
 
     @property
     def hours(self) -> float:
@@ -63,7 +63,7 @@ class Limits(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        self._look()
+        self.look()
         if self.broken:
             return True
         if self._interrupted_at is None:
@@ -99,17 +99,21 @@ class Limits(Stopper):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _look(self) -> None:
-        """Take up what `tune_app stop` has asked for."""
+    def look(self) -> None:
+        """Take up what `tune_app stop` or W&B has asked for."""
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
         with self.storage():
-            for trial in self._experiment.take_stop_requests():
-                if trial == "all":
+            for wish in self._experiment.take_requests():
+                if wish == "all":
                     self.closed = True
-                elif trial in self._records.unfinished:
-                    self.stop(trial, "person")
+                elif wish == "rest":
+                    self.full = True
+                elif wish in ("hold", "release"):
+                    self.held = wish == "hold"
+                elif wish in self._records.unfinished:
+                    self.stop(wish, "person")
 
     def __getstate__(self) -> dict[str, object]:
         return {}

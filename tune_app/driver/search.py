@@ -53,15 +53,16 @@ class Search(SearchAlgorithm):
         self._cold = cluster.slots if reuses_actors(config) else 0
 
     def next_trial(self) -> TrackedTrial | None:
+        self._limits.look()  # while no trial runs, Tune calls nothing else
         with self._limits.storage():
-            if not self.is_finished() and len(self._live) < self._slots:
+            if not self.is_finished() and not self._limits.held and len(self._live) < self._slots:
                 return self._warm_up() if self._cold else self._next()
         return None
 
     def is_finished(self) -> bool:
         if self._closed or self._limits.interrupted or self._limits.spent:
             return True
-        asked_all = self._limits.closed or len(self._records.trials) >= self._total
+        asked_all = self._limits.closed or self._limits.full or len(self._records.trials) >= self._total
         return asked_all and not self._unfinished
 
     def set_finished(self) -> None:
@@ -85,7 +86,7 @@ class Search(SearchAlgorithm):
                 self._end(record)  # the driver died, or a person stopped it, between the decision and the end
             else:
                 return self._tracked(record)
-        if len(self._records.trials) < self._total and not self._limits.closed:
+        if len(self._records.trials) < self._total and not (self._limits.closed or self._limits.full):
             return self._tracked(self._ask())
         return None
 
@@ -111,7 +112,7 @@ class Search(SearchAlgorithm):
         else:
             source, given = "sampler", self._next_grid_point(number)
         study = self._teller.study
-        study.sampler = OuterSampler(_sampler(self._config, number), self._config.space)
+        study.sampler = OuterSampler(_sampler(self._config, number), self._config.space, self._teller.best)
         if given:
             study.enqueue_trial(given)
         asked = study.ask()

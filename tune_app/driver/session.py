@@ -20,11 +20,13 @@ from tune_app.driver.asha import RungBook, Trust
 from tune_app.driver.cluster import Cluster
 from tune_app.driver.hooks import Pulse, Rungs, replay
 from tune_app.driver.limits import Limits
+from tune_app.driver.reporter import reported
 from tune_app.driver.search import Search, reuses_actors
 from tune_app.driver.spec import arguments
 from tune_app.errors import StorageError, TuneAppError
 from tune_app.events import EventLog
 from tune_app.experiment import Experiment, write_json
+from tune_app.notify import notify
 from tune_app.plan import rungs
 from tune_app.results import Records, summarise
 from tune_app.trackers.console import Quiet
@@ -51,7 +53,7 @@ def drive(
     book = RungBook(
         rungs(config.scheduler), config.scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None
     )
-    replay(book, records, log.events, config.metric.name)
+    replay(book, log.events, config.metric.name)
     limits = Limits(config.budget, experiment, records)
     hint = f"mend that, then carry on with: python -m tune_app resume {os.path.relpath(experiment.folder)}"
     with limits.storage():
@@ -79,19 +81,23 @@ def drive(
         log.listen(console.event)
         console.begin(config, experiment, records, cluster.slots)
         state = "interrupted"
-        try:
-            with _closing(console), limits.signals():
-                _run(config, search, scheduler, limits, cluster, console)
-            state = _end_state(records, limits)
-        except (RayError, TuneError) as error:
-            if not limits.broken:
-                raise TuneAppError(f"Ray broke off: {str(error).strip().splitlines()[-1]}", hint=hint) from error
-        finally:
-            log.append(
-                "sweep_ended", state=state, hours=limits.hours, **({"reason": "person"} if limits.closed else {})
-            )
-            write_json(experiment.summary, summarise(config, records))
-            experiment.park_file.unlink(missing_ok=True)
+        with reported(config.wandb, experiment, console.note):
+            try:
+                with _closing(console), limits.signals():
+                    _run(config, search, scheduler, limits, cluster, console)
+                state = _end_state(records, limits)
+            except (RayError, TuneError) as error:
+                if not limits.broken:
+                    raise TuneAppError(f"Ray broke off: {str(error).strip().splitlines()[-1]}", hint=hint) from error
+            finally:
+                by = {"reason": "person"} if limits.closed or limits.full else {}
+                log.append("sweep_ended", state=state, hours=limits.hours, **by)
+                summary = summarise(config, records)
+                write_json(experiment.summary, summary)
+                experiment.park_file.unlink(missing_ok=True)
+        webhook = config.notify.webhook
+        if webhook and (why := notify(webhook, summary, str(experiment.folder))):
+            console.note(f"notify.webhook: it was not told ({why})")
     if limits.broken:
         raise StorageError(limits.broken.message, hint=hint)
 
@@ -121,7 +127,7 @@ def _run(
 def _end_state(records: Records, limits: Limits) -> str:
     if limits.interrupted:
         return "interrupted"
-    if limits.spent and not limits.closed:
+    if limits.spent and not (limits.closed or limits.full):
         return "budget"
     return "completed" if records.counts["completed"] + records.counts["stopped"] else "failed"
 

@@ -19,6 +19,7 @@ from tune_app.driver.spec import run_spec, threads
 from tune_app.errors import InputError, StorageError
 from tune_app.events import EventLog
 from tune_app.experiment import Experiment, check_writable, create, write, write_json
+from tune_app.results import Records
 from tune_app.trackers.console import Quiet
 
 
@@ -47,7 +48,8 @@ def run_sweep(
             with _disk(experiment):
                 write(experiment.sweep_yaml, dump(config))
                 write_json(experiment.manifest, _manifest(config, cluster, fingerprint, about or {}))
-            _drive(config, experiment, cluster, fingerprint, console)
+            with closing(EventLog(experiment.events)) as log:
+                _drive(config, experiment, log, cluster, fingerprint, console)
     return experiment
 
 
@@ -58,8 +60,8 @@ def resume_sweep(
 
     Raises ConfigError, with nothing changed, where `config` differs in what may not; InputError where the images do.
     """
-    with experiment.locked():
-        records = experiment.folded()
+    with experiment.locked(), closing(EventLog(experiment.events)) as log:
+        records = Records(log.events)
         begun = restored(records.config, experiment.events) if records.config else config
         changed = accepted(begun, config)
         experiment.check(records, config)
@@ -70,15 +72,14 @@ def resume_sweep(
             with _disk(experiment):
                 experiment.tidy(records)
                 write(experiment.sweep_yaml, dump(config))
-            _drive(config, experiment, cluster, fingerprint, console, changed=changed)
+            _drive(config, experiment, log, cluster, fingerprint, console, changed=changed)
     return experiment
 
 
 def _drive(config: SweepConfig, experiment: Experiment, *rest: Any, **more: Any) -> None:
     from tune_app.driver.session import drive  # ray, which reads its settings when it is imported
 
-    with closing(EventLog(experiment.events)) as log:
-        drive(config, experiment, log, *rest, **more)
+    drive(config, experiment, *rest, **more)
 
 
 @contextmanager

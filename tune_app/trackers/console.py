@@ -29,6 +29,9 @@ class Quiet:
     def event(self, event: Event) -> None:
         """The log holds one more event."""
 
+    def note(self, line: str) -> None:
+        """Something that a person should know, once."""
+
     def pulse(self) -> None:
         """Called about ten times a second."""
 
@@ -46,6 +49,9 @@ class Plain(Quiet):
         self._config, self._records, self._began = config, records, time.monotonic()
         for line in opening(experiment, records, slots):
             self._say(line)
+
+    def note(self, line: str) -> None:
+        self._say(line)
 
     def event(self, event: Event) -> None:
         line = self._line(event)
@@ -87,11 +93,14 @@ class Terminal(Quiet):
         self._config, self._records, self._slots = config, records, slots
         self._trusted: dict[float, bool] = {}
         self._began = self._drawn = time.monotonic()
-        console = Console()
+        self._console = Console()
         for line in opening(experiment, records, slots):
-            console.print(line, style="dim", highlight=False, markup=False)
-        self._live = Live(self._table(), console=console, auto_refresh=False)
+            self.note(line)
+        self._live = Live(self._table(), console=self._console, auto_refresh=False)
         self._live.start()
+
+    def note(self, line: str) -> None:
+        self._console.print(line, style="dim", highlight=False, markup=False)
 
     def event(self, event: Event) -> None:
         if event.get("trusted") is not None:
