@@ -233,10 +233,13 @@ def test_pictures_the_curve_the_best_setting_and_the_winner_reach_wandb(
     assert "images_per_second" in run.history[0]
     (artifact,) = (artifact for artifact in server.artifacts if artifact["type"] == "model")
     assert "best" in artifact["aliases"]
+    (view,) = server.views
+    assert all(word in str(view) for word in ("Parallel Coordinates", "Parameter Importance", "step_size", "samples"))
+    assert "W&B workspace: http" in done.stdout
 
 
 def an_ncsn_experiment(out: Path) -> Experiment:
-    config = load("ncsn_space.yaml", profile="laptop", set={"wandb.log_model": True})
+    config = load("ncsn_space.yaml", profile="laptop", set={"wandb.log_model": True, "wandb.workspace": True})
     experiment = create(out, "ncsn")
     write(experiment.sweep_yaml, dump(config))
     checkpoint = experiment.trial("0000") / "checkpoint_000022000"

@@ -174,6 +174,8 @@ class WandbConfig(Block):
     """Seconds that the end of a sweep waits for W&B."""
     log_model: bool = False
     """Whether the winner's checkpoint becomes a model artifact."""
+    workspace: bool = False
+    """Whether a workspace of the sweep is made; needs `pip install 'tune_app[workspace]'`."""
 
 
 class NotifyConfig(Block):

@@ -24,6 +24,7 @@ from tune_app.config.models import SweepConfig
 from tune_app.events import Event
 from tune_app.experiment import Experiment, write_json
 from tune_app.results import Records, TrialRecord, best
+from tune_app.trackers import workspace
 
 CONNECT_SECONDS = 20.0
 AGAIN_SECONDS = 60.0
@@ -236,6 +237,18 @@ class Mirror:
                 run.log_artifact(artifact, aliases=["best"])
         self._finish(winner.id, exit_code=0)
         self._identity.conclude(end)
+        if self._config.wandb.workspace:
+            self._make_workspace()
+
+    def _make_workspace(self) -> None:
+        name, sweep = self._experiment.folder.name, self._identity.sweep
+        try:
+            with _reaching():
+                self._say(
+                    f"W&B workspace: {workspace.save(self._config, name=name, sweep=sweep, **self._identity.place)}"
+                )
+        except ImportError:
+            self._say("wandb.workspace needs one more package: pip install 'tune_app[workspace]'")
 
     def _set_state(self, state: Any) -> None:
         assert self._api
