@@ -22,6 +22,7 @@ CHUNK = 256
 """Images a network sees at a time. Part of the numbers: a chain's noise is drawn a chunk at a time."""
 REFERENCE_IMAGES = 2000
 LOSS_IMAGES = 1024
+LEVEL_IMAGES = 64
 SAMPLES_SHOWN = 64
 HELD_OUT_SHOWN = 32
 log = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ def evaluate(
         tried = [_try(subject, setting, count, spec.nfe) for setting in settings]
         best = _best(tried, spec.metric)
         pictures = {"samples": png(best.shown / 255, columns=8), **_model_pictures(subject)}
+        with autocast(subject.device):
+            levels = model.levels(network, subject.held_out(LEVEL_IMAGES), subject.generator())
     metrics = {
         **best.metrics,
         **losses,
@@ -87,7 +90,7 @@ def evaluate(
         "evaluation_seconds": time.perf_counter() - began,
     }
     curve = [{**drawn.sampling, **drawn.metrics} for drawn in tried] if any(settings) else []
-    return Evaluation(metrics, dict(best.sampling), curve, pictures)
+    return Evaluation(metrics, dict(best.sampling), curve, levels, pictures)
 
 
 def _try(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> Drawn:

@@ -60,6 +60,8 @@ class Evaluation:
     """The best sampling setting."""
     curve: list[dict[str, Scalar]] = field(default_factory=list)
     """Every sampling setting tried, with its metrics beside it."""
+    levels: list[dict[str, Scalar]] = field(default_factory=list)
+    """The held-out loss at noise levels: `sigma`, `loss`; empty for a model without them."""
     pictures: dict[str, bytes] = field(default_factory=dict)
     """PNG files by name: samples, reconstructions, traversal, interpolation."""
 
@@ -106,6 +108,10 @@ class ImageModel(Protocol):
 
     def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
         """A sampling setting as it is carried out, with what follows from it, such as the raw step."""
+        ...
+
+    def levels(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> list[dict[str, Scalar]]:
+        """The mean loss of images x (B, C, H, W) at noise levels, or nothing for a model without them."""
         ...
 
     def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:

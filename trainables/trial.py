@@ -21,6 +21,7 @@ class Report:
     metrics: dict[str, float]
     sampling: dict[str, Scalar] = field(default_factory=dict)
     curve: list[dict[str, Scalar]] = field(default_factory=list)
+    levels: list[dict[str, Scalar]] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -79,7 +80,8 @@ class Trial:
     def _evaluate(self, report: Report, *, final: bool) -> None:
         found = self.run.evaluate(final=final)
         report.metrics.update(found.metrics)
-        report.sampling, report.curve, report.pictures = found.sampling, found.curve, found.pictures
+        report.sampling, report.curve, report.levels = found.sampling, found.curve, found.levels
+        report.pictures = found.pictures
 
 
 def images(kimg: float) -> int:

@@ -85,6 +85,7 @@ POSITIVE = Rule("a finite number above 0", Annotated[FiniteFloat, Field(gt=0)])
 NOT_NEGATIVE = Rule("a finite number, 0 or more", NotNegative)
 METRICS = Rule("an object of finite numbers or null", dict[str, FiniteFloat | None])
 PARAMS = Rule("an object of finite numbers, texts, true or false", dict[str, Scalar])
+TABLE = Rule("a list of objects of scalars", list[dict[str, Scalar | None]])
 CONFIG = Rule("a configuration, its resources two numbers", Config)
 
 OF_SWEEP = {"time": TIME, "name": NAME, "seed": SEED, "config?": CONFIG, "data?": TEXT}
@@ -100,7 +101,7 @@ EVENTS: dict[str, dict[str, Rule]] = {
     "reported": {
         **OF_TRIAL, "kimg": POSITIVE, "seconds": NOT_NEGATIVE, "rung": FLAG, "metrics": METRICS,
         "decision": _one_of("continue", "stop"), "reason?": TEXT, "trusted?": Rule("true, false or null", bool | None),
-        "sampling?": PARAMS, "curve?": Rule("a list of objects of scalars", list[dict[str, Scalar | None]]),
+        "sampling?": PARAMS, "curve?": TABLE, "levels?": TABLE,
         "pictures?": Rule("an object of paths trials/TRIAL/FILE", dict[str, File]),
     },
     "checkpointed": {**OF_TRIAL, "kimg": NOT_NEGATIVE, "path": Rule("a path trials/TRIAL/FILE", File)},

@@ -30,6 +30,7 @@ class Report:
     trusted: bool | None = None
     sampling: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
+    levels: list[dict[str, Any]] = field(default_factory=list)
     pictures: dict[str, str] = field(default_factory=dict)
 
 
@@ -136,8 +137,20 @@ class Records:
     def _reported(self, record: TrialRecord, event: Event) -> None:
         if record.state in ("waiting", "interrupted"):
             self._enter(record, "running")
-        keys = ("kimg", "seconds", "rung", "metrics", "decision", "reason", "trusted", "sampling", "curve", "pictures")
-        report = Report(**{key: event[key] for key in keys if key in event})
+        keys = (
+            "kimg",
+            "seconds",
+            "rung",
+            "metrics",
+            "decision",
+            "reason",
+            "trusted",
+            "sampling",
+            "curve",
+            "levels",
+            "pictures",
+        )
+        report = Report(**{key: event[key] for key in Report.__dataclass_fields__ if key in event})
         share = self.config.get("resources", {})
         hours = report.seconds / 3600
         self._spent["cpu_hours"] += hours * share.get("cpu", 1.0)

@@ -228,7 +228,8 @@ def test_pictures_the_curve_the_best_setting_and_the_winner_reach_wandb(
     (run,) = server.runs.values()
     assert run.config["step_size"] == 3.5
     assert any(name.startswith("media/images/samples") for name in run.files)
-    assert any(name.startswith("media/table/curve") for name in run.files)
+    for chart in ("curve", "loss_by_level"):
+        assert any(name.startswith(f"media/table/{chart}") for name in run.files)
     assert [line["kid"] for line in run.history if "kid" in line] == [0.5]
     assert "images_per_second" in run.history[0]
     (artifact,) = (artifact for artifact in server.artifacts if artifact["type"] == "model")
@@ -250,13 +251,19 @@ def an_ncsn_experiment(out: Path) -> Experiment:
 
     Image.new("RGB", (8, 8)).save(experiment.trial("0000") / "samples-22.png")
     curve = [{"step_size": size, "kid": kid} for size, kid in ((2.0, 0.9), (3.5, 0.5), (6.0, 0.7))]
+    levels = [{"sigma": 1.0, "loss": 9.0}]
     log = EventLog(experiment.events)
     log.append("sweep_started", name="ncsn", seed=0, config=config.model_dump(mode="json", exclude={"profiles"}))
     params = {"sigma_begin": 1.0, "sigma_end": 0.01, "num_scales": 10, "lr": 1e-3}
     log.append("asked", trial="0000", params=params, source="baseline")
     report = {"trial": "0000", "seconds": 2.0, "sampling": {}, "curve": [], "pictures": {}}
     log.append("reported", **report, kimg=3.0, rung=False, metrics={"train_loss": 9.0}, decision="continue")
-    rung = {"sampling": {"step_size": 3.5}, "curve": curve, "pictures": {"samples": "trials/0000/samples-22.png"}}
+    rung = {
+        "sampling": {"step_size": 3.5},
+        "curve": curve,
+        "levels": [{"sigma": 1.0, "loss": 9.0}],
+        "pictures": {"samples": "trials/0000/samples-22.png"},
+    }
     metrics = {"kid": 0.5, "train_loss": 8.0, "evaluation_seconds": 1.0}
     log.append("reported", **{**report, **rung}, kimg=22.0, rung=True, metrics=metrics, decision="stop")
     log.append("checkpointed", trial="0000", kimg=22.0, path="trials/0000/checkpoint_000022000")

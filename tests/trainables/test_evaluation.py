@@ -44,6 +44,9 @@ class Replay:
         x[: int(sampling.get("broken", 0)), 0, 0, 0] = nan
         return x
 
+    def levels(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> list[dict[str, Scalar]]:
+        return [{"sigma": 1.0, "loss": float(len(x))}]
+
     def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
         return dict(sampling)
 

@@ -59,6 +59,11 @@ class BetaVae(ImageModel):
         return dict(sampling)
 
     @override
+    def levels(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> list[dict[str, Scalar]]:
+        """None: there is no noise."""
+        return []
+
+    @override
     def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:
         """Reconstructions, a latent traversal and an interpolation of held-out images."""
         vae = _vae(network)

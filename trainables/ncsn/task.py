@@ -30,6 +30,9 @@ def build(spec: RunSpec) -> Run:
     return ImageRun(spec, model, images)
 
 
+LEVELS_SHOWN = 16
+
+
 class Ncsn(ImageModel):
     """Noise conditional score network (Song & Ermon 2019) for images of `shape` (C, H, W)."""
 
@@ -54,6 +57,14 @@ class Ncsn(ImageModel):
         levels = torch.randint(len(sigmas), (len(x), 1, 1, 1), generator=generator, device=x.device)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
         return {"loss": dsm_loss(network, x, sigmas[levels], noise)}
+
+    @override
+    def levels(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> list[dict[str, Scalar]]:
+        """Denoising score matching at up to LEVELS_SHOWN of the noise levels, from the largest on."""
+        noise = torch.randn(x.shape, generator=generator, device=x.device)
+        shown = self.sigmas[:: -(-len(self.sigmas) // LEVELS_SHOWN)]
+        losses = [dsm_loss(network, x, x.new_full((len(x), 1, 1, 1), sigma), noise).mean() for sigma in shown]
+        return [{"sigma": sigma, "loss": float(loss)} for sigma, loss in zip(shown, losses, strict=True)]
 
     @override
     def sample(

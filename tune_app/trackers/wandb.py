@@ -206,11 +206,9 @@ class Mirror:
                 shown[name] = wandb.Image(str(self._experiment.folder / path), caption=f"{report.kimg:g} kimg")
         searched = [name for name in report.sampling if name in self._config.parameters]
         if report.curve and searched:
-            columns: list[str | int] = [*searched, metric]
-            rows = [[setting.get(str(column)) for column in columns] for setting in report.curve]
-            shown["curve"] = wandb.plot.line(
-                wandb.Table(columns, rows), searched[0], metric, title=f"{metric} by setting"
-            )
+            shown["curve"] = _line(report.curve, searched[0], metric)
+        if report.levels:
+            shown["loss_by_level"] = _line(report.levels, "sigma", "loss")
         return shown
 
     def _finish(self, trial: str, *, exit_code: int, preempted: bool = False) -> None:
@@ -320,6 +318,11 @@ def sweep_config(config: SweepConfig, experiment: Experiment) -> dict[str, Any]:
         "metric": config.metric.model_dump(),
         "parameters": parameters(config.space),
     }
+
+
+def _line(points: list[dict[str, Any]], x: str, y: str) -> Any:
+    table = wandb.Table([x, y], [[point.get(x), point.get(y)] for point in points])
+    return wandb.plot.line(table, x, y, title=f"{y} by {x}")
 
 
 @contextmanager
