@@ -137,19 +137,6 @@ class Records:
     def _reported(self, record: TrialRecord, event: Event) -> None:
         if record.state in ("waiting", "interrupted"):
             self._enter(record, "running")
-        keys = (
-            "kimg",
-            "seconds",
-            "rung",
-            "metrics",
-            "decision",
-            "reason",
-            "trusted",
-            "sampling",
-            "curve",
-            "levels",
-            "pictures",
-        )
         report = Report(**{key: event[key] for key in Report.__dataclass_fields__ if key in event})
         share = self.config.get("resources", {})
         hours = report.seconds / 3600

@@ -261,7 +261,7 @@ def an_ncsn_experiment(out: Path) -> Experiment:
     rung = {
         "sampling": {"step_size": 3.5},
         "curve": curve,
-        "levels": [{"sigma": 1.0, "loss": 9.0}],
+        "levels": levels,
         "pictures": {"samples": "trials/0000/samples-22.png"},
     }
     metrics = {"kid": 0.5, "train_loss": 8.0, "evaluation_seconds": 1.0}
