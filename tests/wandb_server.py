@@ -324,6 +324,7 @@ OPERATIONS: dict[str, Callable[[WandbServer, Json], Json]] = {
 class _Http(ThreadingHTTPServer):
     owner: WandbServer
     daemon_threads = True
+    request_queue_size = 256  # hundreds of runs connect at once
     block_on_close = False  # a client that keeps a connection open must not keep the test
 
     def handle_error(self, request: Any, client_address: Any) -> None:
