@@ -74,9 +74,13 @@ class Search(SearchAlgorithm):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._live.discard(trial_id)
         record = self._records.unfinished.get(trial_id)
-        if record is not None and _decided(record):  # not so where the sweep breaks off
+        if record is None or self._limits.broken:
+            return
+        if _decided(record):
             with self._limits.storage():
                 self._end(record)
+        elif error:  # Tune gives up a trial whose worker is lost while it starts, though it may be tried again
+            self._unfinished.append(trial_id)
 
     def _next(self) -> TrackedTrial | None:
         """The next trial of an earlier session, else a new one; None if there is neither."""

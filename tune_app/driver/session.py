@@ -129,6 +129,8 @@ def _end_state(records: Records, limits: Limits) -> str:
         return "interrupted"
     if limits.spent and not (limits.closed or limits.full):
         return "budget"
+    if records.unfinished and not limits.closed:
+        return "interrupted"  # Tune has left trials behind: better said than lost
     return "completed" if records.counts["completed"] + records.counts["stopped"] else "failed"
 
 
