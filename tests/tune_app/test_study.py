@@ -11,7 +11,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces.to_optuna import suggest
 from tune_app.config.load import load
+from tune_app.driver.search import _sampler as sampler_of
 from tune_app.study import OuterSampler
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Optuna's, of experimental samplers; Ray's, when it is imported
 
 
 class Watching(optuna.samplers.RandomSampler):
@@ -39,3 +42,20 @@ def test_of_a_long_study_a_sampler_sees_the_best_and_the_newest_trials(monkeypat
     numbers = [trial.number for trial in inner.seen]
     assert numbers == sorted(numbers)
     assert numbers == [0, 2, *range(24, 30)]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "cmaes"])
+def test_every_sampler_proposes_points_that_its_seed_fixes(sampler: str) -> None:
+    def points(seed: int) -> list[tuple[float, float]]:
+        config = load("branin_space.yaml", set={"search.sampler": sampler, "search.seed": seed, "search.trials": 8})
+        study = optuna.create_study()
+        for number in range(8):
+            study.sampler = OuterSampler(sampler_of(config, number), config.space, best=[])
+            trial = study.ask()
+            point = suggest(trial, config.space)
+            study.tell(trial, float(point["x1"]) ** 2 + float(point["x2"]))
+        return [(trial.params["x1"], trial.params["x2"]) for trial in study.trials]
+
+    assert len(set(points(0))) == 8
+    assert points(0) == points(0)
+    assert points(0) != points(1)
