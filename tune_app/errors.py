@@ -57,9 +57,3 @@ class ConfigError(InputError):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
-
-
-class Interrupted(TuneAppError):  # noqa: N818 (it is no error)
-    """Stopped from outside and resumable."""
-
-    exit_code = 130

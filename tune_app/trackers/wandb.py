@@ -51,7 +51,6 @@ class Mirror:
         self._behind: dict[str, None] = {}
         """Trials with something to send, in order."""
         self._away_until = 0.0
-        self._polled = time.monotonic()
         self._state = ""
         self._scratch = TemporaryDirectory(prefix="tune_app-wandb-", ignore_cleanup_errors=True)
         os.environ.pop("WANDB_SWEEP_ID", None)  # it makes wandb.init pass over project, entity and id
