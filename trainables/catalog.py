@@ -45,11 +45,17 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that a rung reports; all are minimised."""
+    """A number that a rung reports."""
 
     help: str
     warning: str = ""
     """Why a sweep on it may mislead; printed and recorded."""
+    maximize: bool = False
+    """Whether more of it is better."""
+    data: str = ""
+    """The only data set that has it; empty: every one."""
+    chooses: bool = False
+    """Whether the sampling setting of an evaluation can be chosen by it: it is one of the samples'."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,30 @@ TRAINING = {
     "clip": Parameter(1.0, "largest gradient norm; 0 does not clip", low=0),
 }
 LOSS_TRAP = "a training loss falls with {} by construction; trials do not compare by it. Sweep on `kid`."
-KID = Metric("kernel inception distance of samples to held-out images on weight-free features (unbiased)")
+NOT_SAMPLES = "it says nothing of samples: {}"
+OF_SAMPLES = {
+    "kid": Metric("kernel inception distance of samples to held-out images (unbiased)", chooses=True),
+    "kid_alt": Metric("the same on the other feature set", chooses=True),
+    "fd": Metric(
+        "Frechet distance of samples to held-out images",
+        "it is biased by the number of samples, which may differ between rungs; kid is not.",
+        chooses=True,
+    ),
+    "diversity": Metric(
+        "mean distance of two samples over that of two real images",
+        "1 is right, and noise has more: a sweep on it finds noise.",
+        maximize=True,
+    ),
+}
+COST = {
+    "seconds": Metric("training and evaluation so far, on the machine's clock", NOT_SAMPLES.format("idle is best."))
+}
+BPD = Metric(
+    "held-out bits a dimension, a bound on the likelihood of 8-bit images",
+    NOT_SAMPLES.format("it is a guide to learning, and blind to the sampler."),
+)
+ALONE = "reconstruction alone is best where beta is lowest."
+CODES = "it judges the code; take it beside kid."
 
 NCSN = Model(
     run="trainables.ncsn.task:build",
@@ -113,7 +142,13 @@ NCSN = Model(
             stage="sampling",
         ),
     },
-    metrics={"kid": KID, "loss": Metric("held-out denoising loss", LOSS_TRAP.format("the noise range"))},
+    metrics={
+        **OF_SAMPLES,
+        "bpd": BPD,
+        "bpd_ct": Metric("bpd as if the noise levels were endless: compares networks whatever num_scales", BPD.warning),
+        **COST,
+        "loss": Metric("held-out denoising loss", LOSS_TRAP.format("the noise range")),
+    },
 )
 BETA_VAE = Model(
     run="trainables.beta_vae.task:build",
@@ -131,11 +166,23 @@ BETA_VAE = Model(
         "kl_warmup_kimg": Parameter(0.0, "the KL weight rises linearly to beta over so many kimg", low=0),
     },
     metrics={
-        "kid": KID,
+        **OF_SAMPLES,
+        "bpd": BPD,
+        **COST,
         "loss": Metric("held-out reconstruction + beta KL", LOSS_TRAP.format("beta")),
-        "recon_loss": Metric(
-            "held-out reconstruction term", "reconstruction alone falls with beta and says nothing of samples."
+        "recon_mse": Metric("squared error of a pixel, reconstructions", NOT_SAMPLES.format(ALONE)),
+        "psnr": Metric("the same in dB", NOT_SAMPLES.format(ALONE), maximize=True),
+        "recon_loss": Metric("held-out reconstruction term", NOT_SAMPLES.format(ALONE)),
+        "kl": Metric("KL of code and prior in nats", NOT_SAMPLES.format("a code that tells nothing is best.")),
+        "active_units": Metric("latent dimensions in use", NOT_SAMPLES.format("more is not better."), maximize=True),
+        "mig": Metric(
+            "mutual information gap",
+            "a code that has nearly collapsed can have a high one.",
+            maximize=True,
+            data="shapes",
         ),
+        "factorvae": Metric("FactorVAE score", NOT_SAMPLES.format(CODES), maximize=True, data="shapes"),
+        "dci": Metric("DCI disentanglement", NOT_SAMPLES.format(CODES), maximize=True, data="shapes"),
     },
 )
 BRANIN = Model(
@@ -149,7 +196,14 @@ BRANIN = Model(
     metrics={"value": Metric("Branin plus the bias of its fidelity")},
     uses_images=False,
 )
+PAIRS = (("kid", "recon_mse"), ("kid", "factorvae"), ("kid", "seconds"))
+"""Objectives that pull against each other without being one curve by construction, as recon_mse and kl are."""
 MODELS: Mapping[str, Model] = {"ncsn": NCSN, "beta_vae": BETA_VAE, "branin": BRANIN}
+
+
+def sign(metric: str) -> int:
+    """1 where less of `metric` is better, -1 where more is; a metric means the same for every model that has it."""
+    return -1 if any(metric in model.metrics and model.metrics[metric].maximize for model in MODELS.values()) else 1
 
 
 def build(spec: RunSpec) -> Run:

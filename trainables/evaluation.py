@@ -6,23 +6,21 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import inf, isfinite
 
 import torch
 from torch import Tensor, nn
 
+from trainables import catalog
 from trainables.data import ImageData
-from trainables.metrics import Estimate, Reference, features, kid
-from trainables.model import Evaluation, ImageModel, NonFiniteError, RunSpec, Scalar
+from trainables.model import Evaluation, ImageModel, Judgement, NonFiniteError, RunSpec, Scalar
 from trainables.pictures import png
 from trainables.precision import autocast
+from trainables.yardstick import Yardstick
 
 CHUNK = 256
 """Images a network sees at a time. Part of the numbers: a chain's noise is drawn a chunk at a time."""
-REFERENCE_IMAGES = 2000
 LOSS_IMAGES = 1024
-LEVEL_IMAGES = 64
 SAMPLES_SHOWN = 64
 HELD_OUT_SHOWN = 32
 log = logging.getLogger(__name__)
@@ -47,6 +45,7 @@ class Subject:
     model: ImageModel
     network: nn.Module
     data: ImageData
+    yardstick: Yardstick
     seed: int
 
     @property
@@ -63,44 +62,50 @@ class Subject:
 
 
 def evaluate(
-    model: ImageModel, network: nn.Module, spec: RunSpec, data: ImageData, *, final: bool, seed: int
+    model: ImageModel,
+    network: nn.Module,
+    spec: RunSpec,
+    data: ImageData,
+    yardstick: Yardstick,
+    *,
+    final: bool,
+    seed: int,
 ) -> Evaluation:
-    """Held-out losses, and the KID of every sampling setting; the best setting is the result.
+    """Held-out losses, the model's own judgement, and the distance of samples to real images for every setting.
 
-    Leaves `network` in evaluation mode. Raises NonFiniteError when a weight, a loss or the samples of every setting
-    are no numbers.
+    The best setting is the result. Leaves `network` in evaluation mode. Raises NonFiniteError when a weight, a loss or
+    the samples of every setting are no numbers.
     """
     began = time.perf_counter()
     network.eval()
     _check_weights(network)
-    subject = Subject(model, network, data, seed)
+    subject = Subject(model, network, data, yardstick, seed)
     settings = spec.final_sampling if final else spec.sampling
     count = spec.final_samples if final else spec.samples
     with torch.inference_mode():
         losses = _held_out_losses(subject)
+        judged = _judge(subject, spec.common_seed)
         tried = [_try(subject, setting, count, spec.nfe) for setting in settings]
         best = _best(tried, spec.metric)
         pictures = {"samples": png(best.shown / 255, columns=8), **_model_pictures(subject)}
-        with autocast(subject.device):
-            levels = model.levels(network, subject.held_out(LEVEL_IMAGES), subject.generator())
     metrics = {
         **best.metrics,
         **losses,
+        **judged.metrics,
+        "nfe": float(best.sampling.get("nfe", 1)),
         "nonfinite": sum(drawn.nonfinite for drawn in tried) / (count * len(tried)),
         "evaluation_seconds": time.perf_counter() - began,
     }
     curve = [{**drawn.sampling, **drawn.metrics} for drawn in tried] if any(settings) else []
-    return Evaluation(metrics, dict(best.sampling), curve, levels, pictures)
+    return Evaluation(metrics, dict(best.sampling), curve, judged.levels, pictures, yardstick.main.label)
 
 
 def _try(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> Drawn:
     samples, nonfinite = _draw(subject, sampling, count, nfe)
+    metrics = subject.yardstick.measure(samples)
     if nonfinite:
         log.warning("%d of %d samples are not finite; setting %s is skipped", nonfinite, count, dict(sampling))
-        estimate = Estimate(inf, inf)
-    else:
-        estimate = kid(features(samples), _reference(subject.data))
-    metrics = {"kid": estimate.value, "kid_stderr": estimate.stderr}
+        metrics = dict.fromkeys(metrics, inf)
     return Drawn(subject.model.settled(sampling, nfe), metrics, nonfinite, samples[:SAMPLES_SHOWN])
 
 
@@ -122,8 +127,20 @@ def _best(tried: list[Drawn], metric: str) -> Drawn:
     finite = [drawn for drawn in tried if not drawn.nonfinite]
     if not finite:
         raise NonFiniteError(f"none of {len(tried)} sampling settings gave finite images: lower lr or the step size")
-    by = metric if metric in finite[0].metrics else "kid"
+    by = metric if metric in catalog.OF_SAMPLES and catalog.OF_SAMPLES[metric].chooses else "kid"
     return min(finite, key=lambda drawn: drawn.metrics[by])
+
+
+def _judge(subject: Subject, seed: int) -> Judgement:
+    generator = torch.Generator(subject.device).manual_seed(seed)
+    images = subject.held_out(LOSS_IMAGES)
+    factors = None if subject.data.factors is None else subject.data.factors[: len(images)]
+    with autocast(subject.device):
+        judged = subject.model.judge(subject.network, images, factors, generator)
+    for name, value in judged.metrics.items():
+        if not isfinite(value):
+            raise NonFiniteError(f"held-out {name} is {value}: lower lr or clip gradients")
+    return judged
 
 
 def _held_out_losses(subject: Subject) -> dict[str, float]:
@@ -153,9 +170,3 @@ def _check_weights(network: nn.Module) -> None:
     for name, weight in network.state_dict().items():
         if not bool(weight.isfinite().all()):
             raise NonFiniteError(f"weight {name} is no longer finite: lower lr or clip gradients")
-
-
-@lru_cache(maxsize=2)
-def _reference(data: ImageData) -> Reference:
-    """Features and kernel sums of the held-out images, once a process: ImageData is equal by fingerprint."""
-    return Reference(features(data.held_out[:REFERENCE_IMAGES]))

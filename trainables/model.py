@@ -35,6 +35,8 @@ class RunSpec:
     params: Mapping[str, Scalar]
     """Every parameter of the model that does not belong to the sampling stage, defaults filled in."""
     seed: int
+    common_seed: int = 0
+    """Seed of what all trials of a sweep share, so that their likelihoods are paired: noise on held-out images."""
     metric: str = "kid"
     """The metric by which the best sampling setting is chosen (lower is better)."""
     data: DataSpec = field(default_factory=DataSpec)
@@ -64,6 +66,16 @@ class Evaluation:
     """The held-out loss at noise levels: `sigma`, `loss`; empty for a model without them."""
     pictures: dict[str, bytes] = field(default_factory=dict)
     """PNG files by name: samples, reconstructions, traversal, interpolation."""
+    features: str = ""
+    """Name and fingerprint of the features behind kid and fd; numbers of different ones do not compare."""
+
+
+class Judgement(NamedTuple):
+    """What a model's own measures say on held-out images."""
+
+    metrics: dict[str, float]
+    levels: list[dict[str, Scalar]]
+    """See Evaluation."""
 
 
 class Run(Protocol):
@@ -73,8 +85,12 @@ class Run(Protocol):
         """Train on `images` more images; the mean of each loss over them (`loss` first). Raises NonFiniteError."""
         ...
 
-    def evaluate(self, *, final: bool) -> Evaluation:
-        """Measure on held-out images; `final` uses final_samples and final_sampling. Raises NonFiniteError."""
+    def evaluate(self, *, final: bool, yardstick: Any = None, spec: RunSpec | None = None) -> Evaluation:
+        """Measure on held-out images; `final` uses final_samples and final_sampling. Raises NonFiniteError.
+
+        `yardstick`: what samples are held against (yardstick.py), for runs that draw any; None takes the usual one.
+        `spec`: another seed, sampling or number of samples than the run's own.
+        """
         ...
 
     def state(self) -> dict[str, Any]:
@@ -110,8 +126,12 @@ class ImageModel(Protocol):
         """A sampling setting as it is carried out, with what follows from it, such as the raw step."""
         ...
 
-    def levels(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> list[dict[str, Scalar]]:
-        """The mean loss of images x (B, C, H, W) at noise levels, or nothing for a model without them."""
+    def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
+        """The model's own metrics of held-out images x (N, C, H, W), `bpd` among them, and its loss by noise level.
+
+        What has to be fitted is fitted on the first half of x and judged on the second; factors: int64 (N, F), where
+        they are known.
+        """
         ...
 
     def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:

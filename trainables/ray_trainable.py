@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import ray
 from ray import tune
 
 from trainables import checkpoint
 from trainables.model import NonFiniteError, RunSpec
-from trainables.trial import Trial, images
+from trainables.trial import Recheck, Trial, images
 
 PARKED_SECONDS, WARM_SECONDS = 0.2, 0.02
 
@@ -20,7 +22,7 @@ PARKED_SECONDS, WARM_SECONDS = 0.2, 0.02
 class RayTrial(tune.Trainable):
     """One actor, one trial object at a time: a reused actor throws the last one away whole.
 
-    `config`: `spec` (a RunSpec), `rungs`, `report_kimg`, `checkpoint_kimg`, `threads`; `folder`, where checkpoints go;
+    `config`: `spec` (a RunSpec), `yardstick` (where in Ray's object store it lies, or None), `rungs`, `report_kimg`, `checkpoint_kimg`, `threads`; `folder`, where checkpoints go;
     `checkpoints`, those to continue from, the first whole one counts; `park_file`, whose presence asks to park.
     Without a `spec` the actor only starts, and waits for its first trial.
     """
@@ -33,7 +35,12 @@ class RayTrial(tune.Trainable):
         self.trial = None
         if "spec" not in config:
             return
-        self.trial = Trial(config["spec"], rungs=config["rungs"], report_kimg=config["report_kimg"])
+        self.trial = Trial(
+            config["spec"],
+            rungs=config["rungs"],
+            report_kimg=config["report_kimg"],
+            yardstick=_shared(config["yardstick"]),
+        )
         whole = next((folder for folder in map(Path, config["checkpoints"]) if checkpoint.whole(folder)), None)
         if whole is not None:
             self.trial.load(whole)
@@ -71,12 +78,48 @@ class RayTrial(tune.Trainable):
         return name
 
 
-def prepare(spec: RunSpec, threads: int) -> str:
-    """Decode the data of `spec` into the cache that all trials share; its fingerprint. Raises DataError."""
-    _threads(threads)
-    from trainables import data
+class Prepared(NamedTuple):
+    """What a driver keeps of the data and of the yardstick; both themselves stay with the workers."""
 
-    return data.load(spec.data).fingerprint
+    data: str
+    """Fingerprint of the images."""
+    features: dict[str, str]
+    """Fingerprint of each feature set by name, the sweep's own first."""
+    cnn: bytes
+    """Weights of the cnn features, where they are used."""
+
+
+def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Prepared, Any]:
+    """Decode the data of `spec` into the cache that all trials share, and make the sweep's yardstick.
+
+    Raises DataError.
+    """
+    _threads(os.cpu_count() or 1)  # nothing else runs yet
+    from trainables import data, yardstick
+
+    images = data.load(spec.data)
+    made = yardstick.build(images, features, saved=saved, fid=fid)
+    return Prepared(images.fingerprint, made.fingerprints, made.cnn), made
+
+
+def recheck(spec: RunSpec, checkpoints: list[str], yardstick: Any, threads: int, plan: dict[str, int]) -> Recheck | str:
+    """Measure the newest whole one of `checkpoints` again as Trial.recheck does by `plan`; a str says why it cannot."""
+    _threads(threads)
+    whole = next((folder for folder in map(Path, checkpoints) if checkpoint.whole(folder)), None)
+    if whole is None:
+        return "none of its checkpoints is whole"
+    trial = Trial(spec, rungs=[spec.max_kimg], report_kimg=spec.max_kimg, yardstick=yardstick)
+    try:
+        trial.load(whole)
+        return trial.recheck(**plan)
+    except (NonFiniteError, checkpoint.CheckpointError) as error:
+        return str(error)
+
+
+@lru_cache(maxsize=1)
+def _shared(reference: Any) -> Any:
+    """What lies in Ray's object store there, once a process."""
+    return None if reference is None else ray.get(reference)
 
 
 def _threads(count: int) -> None:

@@ -17,6 +17,7 @@ from trainables import precision
 from trainables.data import ImageData
 from trainables.evaluation import evaluate
 from trainables.model import Evaluation, ImageModel, NonFiniteError, RunSpec
+from trainables.yardstick import Yardstick, usual
 
 
 class ImageRun:
@@ -56,11 +57,11 @@ class ImageRun:
         self._check_finite(means)
         return {**means, **precision.usage(self.device)}
 
-    def evaluate(self, *, final: bool) -> Evaluation:
-        """Measure the averaged weights on held-out images. Raises NonFiniteError."""
-        network = self.evaluated_network()
-        seed = seed_of(self.spec.seed, "evaluation")
-        return evaluate(self.model, network, self.spec, self.data, final=final, seed=seed)
+    def evaluate(self, *, final: bool, yardstick: Yardstick | None = None, spec: RunSpec | None = None) -> Evaluation:
+        """Measure the averaged weights on held-out images; `spec`: how, if not by its own. Raises NonFiniteError."""
+        network, spec = self.evaluated_network(), spec or self.spec
+        seed = seed_of(spec.seed, "evaluation")
+        return evaluate(self.model, network, spec, self.data, yardstick or usual(self.data), final=final, seed=seed)
 
     def evaluated_network(self) -> nn.Module:
         """The network that is judged, in evaluation mode: averaged weights, or the trained ones if ema is 0."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from trainables import catalog
-from trainables.model import RunSpec, Scalar
+from trainables.model import Evaluation, RunSpec, Scalar
 
 
 @dataclass
@@ -23,15 +25,37 @@ class Report:
     curve: list[dict[str, Scalar]] = field(default_factory=list)
     levels: list[dict[str, Scalar]] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
+    features: str = ""
+
+
+@dataclass
+class Recheck:
+    """A finished trial measured again, with seeds that its sweep never saw."""
+
+    kimg: float
+    seconds: float
+    sampling: dict[str, Scalar]
+    """The setting that is best at the larger budget, chosen on draws of its own."""
+    draws: list[dict[str, float]]
+    """Metrics of each draw at the larger budget."""
+    same: list[dict[str, float]]
+    """Metrics of each draw at the sweep's own budget and setting: what its choice flattered itself with."""
+    pictures: dict[str, bytes]
+    features: str
 
 
 class Trial:
-    """Trains the run of `spec` from mark to mark: every `report_kimg`, and at each of `rungs`, the last one the end."""
+    """Trains the run of `spec` from mark to mark: every `report_kimg`, and at each of `rungs`, the last one the end.
 
-    def __init__(self, spec: RunSpec, *, rungs: Sequence[float], report_kimg: float) -> None:
+    `yardstick`: what its samples are held against; None takes the usual one.
+    """
+
+    def __init__(self, spec: RunSpec, *, rungs: Sequence[float], report_kimg: float, yardstick: Any = None) -> None:
         self.spec = spec
         self.run = catalog.build(spec)
         self.images = 0
+        self.seconds = 0.0
+        self._yardstick = yardstick
         self._rungs = {images(rung): rung for rung in rungs}
         self._end = images(rungs[-1])
         self._interval = max(1, images(report_kimg))
@@ -56,13 +80,16 @@ class Trial:
         if report.rung:
             self._evaluate(report, final=self.done)
         report.seconds = time.perf_counter() - began
+        self.seconds += report.seconds
+        if report.rung:
+            report.metrics["seconds"] = self.seconds
         return report
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint into the empty or absent `folder`."""
         from trainables import checkpoint
 
-        about = {"images": self.images, "spec": asdict(self.spec)}
+        about = {"images": self.images, "seconds": self.seconds, "spec": asdict(self.spec)}
         checkpoint.write(folder, self.run.state(), about)
 
     def load(self, folder: Path) -> None:
@@ -72,16 +99,47 @@ class Trial:
         state, about = checkpoint.read(folder)
         self.run.load_state(state)
         self.images = int(about["images"])
+        self.seconds = float(about.get("seconds", 0.0))
+
+    def recheck(self, *, own: int, draws: int, samples: int, nfe: int) -> Recheck:
+        """Evaluate again, `draws` times, with `samples` images of `nfe` network evaluations. Raises NonFiniteError.
+
+        `own`: which of spec.final_sampling the sweep has chosen.
+        """
+        began, spec = time.perf_counter(), self.spec
+        best = 0
+        if len(spec.sampling) > 1:  # the best step grows with the budget: it is chosen anew, on draws of its own
+            pilot = replace(spec, final_samples=min(samples, spec.samples), nfe=nfe, final_sampling=spec.sampling)
+            found = self._again(pilot, "pilot")
+            best = [row["kid"] for row in found.curve].index(found.metrics["kid"])
+        more = replace(spec, final_samples=samples, nfe=nfe, final_sampling=(spec.sampling[best],))
+        full = [self._again(more, f"draw {number}") for number in range(draws)]
+        again = replace(spec, final_sampling=(spec.final_sampling[own],))
+        same = [self._again(again, f"same {number}") for number in range(draws)]
+        return Recheck(
+            kimg=self.images / 1000,
+            seconds=time.perf_counter() - began,
+            sampling=full[0].sampling,
+            draws=[one.metrics for one in full],
+            same=[one.metrics for one in same],
+            pictures={"samples": full[0].pictures["samples"]},
+            features=full[0].features,
+        )
+
+    def _again(self, spec: RunSpec, purpose: str) -> Evaluation:
+        """An evaluation whose seed no evaluation of the sweep has had."""
+        seed = int.from_bytes(sha256(f"{spec.seed}/recheck/{purpose}".encode()).digest()[:4], "big")
+        return self.run.evaluate(final=True, yardstick=self._yardstick, spec=replace(spec, seed=seed, common_seed=seed))
 
     def _next_mark(self) -> int:
         regular = (self.images // self._interval + 1) * self._interval
         return min([regular, self._end] + [rung for rung in self._rungs if rung > self.images])
 
     def _evaluate(self, report: Report, *, final: bool) -> None:
-        found = self.run.evaluate(final=final)
+        found = self.run.evaluate(final=final, yardstick=self._yardstick)
         report.metrics.update(found.metrics)
         report.sampling, report.curve, report.levels = found.sampling, found.curve, found.levels
-        report.pictures = found.pictures
+        report.pictures, report.features = found.pictures, found.features
 
 
 def images(kimg: float) -> int:

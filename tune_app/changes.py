@@ -7,7 +7,7 @@ from typing import Any
 from tune_app.config.models import SweepConfig
 from tune_app.errors import ConfigError, Problem
 
-MAY_CHANGE = ("search.trials", "budget", "resources", "failures", "wandb", "notify")
+MAY_CHANGE = ("search.trials", "budget", "resources", "failures", "recheck", "wandb", "notify")
 """How long, on what and watched by whom; all else decides what the trials' numbers mean."""
 
 Changes = dict[str, tuple[Any, Any]]

@@ -88,7 +88,13 @@ PARAMS = Rule("an object of finite numbers, texts, true or false", dict[str, Sca
 TABLE = Rule("a list of objects of scalars", list[dict[str, Scalar | None]])
 CONFIG = Rule("a configuration, its resources two numbers", Config)
 
-OF_SWEEP = {"time": TIME, "name": NAME, "seed": SEED, "config?": CONFIG, "data?": TEXT}
+DRAWS = Rule("a list of objects of finite numbers or null", list[dict[str, FiniteFloat | None]])
+PICTURES = Rule("an object of paths trials/TRIAL/FILE", dict[str, File])
+
+OF_SWEEP = {
+    "time": TIME, "name": NAME, "seed": SEED, "config?": CONFIG, "data?": TEXT,
+    "features?": Rule("an object of texts", dict[str, str]),
+}  # fmt: skip
 OF_TRIAL = {"time": TIME, "trial": TRIAL}
 EVENTS: dict[str, dict[str, Rule]] = {
     "sweep_started": OF_SWEEP,
@@ -102,12 +108,16 @@ EVENTS: dict[str, dict[str, Rule]] = {
         **OF_TRIAL, "kimg": POSITIVE, "seconds": NOT_NEGATIVE, "rung": FLAG, "metrics": METRICS,
         "decision": _one_of("continue", "stop"), "reason?": TEXT, "trusted?": Rule("true, false or null", bool | None),
         "sampling?": PARAMS, "curve?": TABLE, "levels?": TABLE,
-        "pictures?": Rule("an object of paths trials/TRIAL/FILE", dict[str, File]),
+        "pictures?": PICTURES, "features?": TEXT,
     },
     "checkpointed": {**OF_TRIAL, "kimg": NOT_NEGATIVE, "path": Rule("a path trials/TRIAL/FILE", File)},
     "failed": {
         **OF_TRIAL, "kind": _one_of("error", "worker_lost", "out_of_memory", "non_finite"), "message": TEXT,
         "retry": FLAG, "gpu?": Rule("a finite number, 0 or more", NotNegative | None),
+    },
+    "rechecked": {
+        **OF_TRIAL, "kimg": POSITIVE, "seconds": NOT_NEGATIVE, "sampling": PARAMS, "draws": DRAWS, "same": DRAWS,
+        "pictures": PICTURES, "features": TEXT,
     },
     "ended": {
         **OF_TRIAL, "state": _one_of("completed", "stopped", "failed"), "reason": TEXT, "kimg": NOT_NEGATIVE,

@@ -149,6 +149,10 @@ def _event(line: bytes, going: dict[str, bool]) -> Event:
     trial = event["trial"]
     if kind == "asked" and trial != f"{len(going):04d}":
         raise ValueError(f"trial {trial} is asked for where {len(going):04d} would be next")
+    if kind == "rechecked":  # the one thing that happens to a trial after its end
+        if going.get(trial) is not False:
+            raise ValueError(f"`{kind}`: trial {trial} has not ended")
+        return event
     if kind != "asked" and not going.get(trial):
         raise ValueError(f"`{kind}`: trial {trial} has ended before, or was never asked for")
     going[trial] = kind != "ended"

@@ -58,6 +58,11 @@ class Experiment:
         return self.folder / "summary.json"
 
     @property
+    def features(self) -> Path:
+        """The weights of the cnn features that the sweep's numbers are in, where it uses them."""
+        return self.folder / "features.pt"
+
+    @property
     def park_file(self) -> Path:
         """Its presence asks running trials to park: checkpoint at their next report and wait."""
         return self.folder / ".park"

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any
 
-from tune_app.config.models import SchedulerConfig, SweepConfig
+from tune_app.config.models import SweepConfig
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Plan:
 
 def make_plan(config: SweepConfig) -> Plan:
     """The plan of `config`: counts, rungs and the least and most that would be trained."""
-    ladder = rungs(config.scheduler)
+    ladder = config.rungs
     trials = max(trial_count(config), 1)
     survivors = [trials]
     for _ in ladder[1:]:
@@ -45,7 +45,7 @@ def make_plan(config: SweepConfig) -> Plan:
     return Plan(
         name=config.name,
         model=config.model,
-        metric=config.metric.name,
+        metric=" and ".join(metric.name for metric in config.objectives),
         trials=trials,
         baselines=min(len(config.baselines), trials),
         rungs=ladder,
@@ -61,17 +61,6 @@ def make_plan(config: SweepConfig) -> Plan:
 
 RUNG_SETTINGS, FINAL_SETTINGS = 3, 5
 """Values tried of each sampling-stage parameter at a rung and at max_kimg."""
-
-
-def rungs(scheduler: SchedulerConfig) -> list[float]:
-    """The kimg at which trials are evaluated: grace, times reduction_factor, the last exactly max_kimg."""
-    ladder: list[float] = []
-    if scheduler.type == "asha":
-        rung = scheduler.grace_kimg
-        while rung < scheduler.max_kimg:
-            ladder.append(rung)
-            rung *= scheduler.reduction_factor
-    return [*ladder, scheduler.max_kimg]
 
 
 def trial_count(config: SweepConfig) -> int:

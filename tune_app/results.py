@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import inf
+from math import inf, sqrt
+from statistics import fmean, stdev
 from typing import Any, Literal
 
-from trainables.catalog import MODELS
-from tune_app.config.models import SweepConfig
+from trainables.catalog import sign
 from tune_app.events import Event
 
 State = Literal["waiting", "running", "completed", "stopped", "failed", "interrupted"]
@@ -32,6 +32,34 @@ class Report:
     curve: list[dict[str, Any]] = field(default_factory=list)
     levels: list[dict[str, Any]] = field(default_factory=list)
     pictures: dict[str, str] = field(default_factory=dict)
+    features: str = ""
+
+
+@dataclass
+class Recheck:
+    """A trial measured again at the end, with seeds that the sweep never saw."""
+
+    kimg: float
+    sampling: dict[str, Any]
+    draws: list[dict[str, float]]
+    """Metrics of each draw, with more samples and the full sampling budget."""
+    same: list[dict[str, float]]
+    """The same at the sweep's own budget."""
+    pictures: dict[str, str] = field(default_factory=dict)
+    features: str = ""
+
+    def estimate(self, metric: str) -> tuple[float, float] | None:
+        """Mean over the draws and its standard error, or None where one of them lacks the metric."""
+        return estimate(self.draws, metric)
+
+
+def estimate(draws: list[dict[str, float]], metric: str) -> tuple[float, float] | None:
+    """Mean of `metric` and its standard error: by the draws' own errors or by how they differ, whichever is larger."""
+    values = [draw[metric] for draw in draws if draw.get(metric) is not None]
+    if len(values) < 2 or len(values) < len(draws):
+        return None
+    own = [draw.get(f"{metric}_stderr") or 0.0 for draw in draws]
+    return fmean(values), max(sqrt(sum(error**2 for error in own)) / len(values), stdev(values) / sqrt(len(values)))
 
 
 @dataclass
@@ -49,6 +77,7 @@ class TrialRecord:
     failures: list[dict[str, Any]] = field(default_factory=list)
     gpu: float | None = None
     """The GPU share it runs with, once that differs from the configuration's."""
+    recheck: Recheck | None = None
 
     @property
     def number(self) -> int:
@@ -99,6 +128,8 @@ class Records:
         """What a person changed when it was last resumed: key to [before, after]."""
         self.data = ""
         """Fingerprint of the images."""
+        self.features: dict[str, str] = {}
+        """Fingerprints of the feature sets by name, the sweep's own first."""
         self.set_back = ""
         """The time of the event before the session began, where that is later than its start."""
         self.hours = 0.0
@@ -130,6 +161,7 @@ class Records:
         self.state = event["state"] if ended else "running"
         self.reason, self.ended_at = event.get("reason", ""), event["time"] if ended else ""
         self.config, self.data = event.get("config", self.config), event.get("data", self.data)
+        self.features = event.get("features", self.features)
         self.changed = event.get("changed", {})
         for record in self.unfinished.values():
             self._enter(record, "interrupted" if ended else "waiting")
@@ -147,6 +179,9 @@ class Records:
 
     def _checkpointed(self, record: TrialRecord, event: Event) -> None:
         record.checkpoints.append((event["kimg"], event["path"]))
+
+    def _rechecked(self, record: TrialRecord, event: Event) -> None:
+        record.recheck = Recheck(**{key: event[key] for key in Recheck.__dataclass_fields__ if key in event})
 
     def _failed(self, record: TrialRecord, event: Event) -> None:
         record.failures.append({key: event.get(key) for key in ("kind", "message", "retry", "gpu")})
@@ -175,47 +210,61 @@ class Records:
         self.counts[state] += 1
 
 
+def ranked(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
+    """Those that went furthest, the best `metric` first: a value at 1 kimg does not compete with one at 20."""
+    measured = [(record, record.value(metric)) for record in records if record.state != "failed" and record.rungs]
+    known = [(record, value) for record, value in measured if value is not None]
+    furthest = max((record.rungs[-1].kimg for record, _ in known), default=0.0)
+    there = [(record, value) for record, value in known if record.rungs[-1].kimg == furthest]
+    return [record for record, value in sorted(there, key=lambda pair: sign(metric) * pair[1])]
+
+
 def best(records: Iterable[TrialRecord], metric: str) -> TrialRecord | None:
-    """The lowest `metric` among the trials that went furthest: a value at 1 kimg does not compete with one at 20."""
-    measured = [record for record in records if record.state != "failed" and record.value(metric) is not None]
-    if not measured:
-        return None
-    furthest = max(record.rungs[-1].kimg for record in measured)
-    return min((r for r in measured if r.rungs[-1].kimg == furthest), key=lambda r: _or_inf(r.value(metric)))
+    """The best of those measured again, by that; before any was, the best by the sweep's own values."""
+    order = ranked(records, metric)
+    again = [(record, found[0]) for record in order if record.recheck and (found := record.recheck.estimate(metric))]
+    if again:
+        return min(again, key=lambda pair: sign(metric) * pair[1])[0]
+    return order[0] if order else None
 
 
-def _or_inf(value: float | None) -> float:
-    return inf if value is None else value
+def front(records: Iterable[TrialRecord], metrics: Sequence[str]) -> list[TrialRecord]:
+    """The trials that no other one beats in one of `metrics` without losing in another, by the first of them."""
+    order = ranked(records, metrics[0])
+
+    def values(record: TrialRecord) -> list[float]:
+        return [inf if (v := record.value(metric)) is None else sign(metric) * v for metric in metrics]
+
+    return [
+        one
+        for one in order
+        if not any(
+            all(a <= b for a, b in zip(values(other), values(one), strict=True)) and values(other) != values(one)
+            for other in order
+        )
+    ]
 
 
 def describe(record: TrialRecord, metric: str) -> dict[str, Any]:
-    """A trial as `best --json` and summary.json show it; params hold its best sampling setting too."""
-    rung = record.rungs[-1]
+    """A trial as `best --json` and summary.json show it; params hold its best sampling setting too.
+
+    `value` is the mean of the draws with fresh seeds where there are any, and `sweep_value` what the sweep measured.
+    """
+    rung, again = record.rungs[-1], record.recheck
+    found = again.estimate(metric) if again else None
+    value, stderr = found or (rung.metrics.get(metric), rung.metrics.get(f"{metric}_stderr"))
     return {
         "trial": record.id,
-        "value": rung.metrics.get(metric),
-        "stderr": rung.metrics.get(f"{metric}_stderr"),
+        "value": value,
+        "stderr": stderr,
+        "sweep_value": rung.metrics.get(metric),
+        "draws": len(again.draws) if again and found else 0,
         "kimg": rung.kimg,
-        "params": {**record.params, **rung.sampling},
-        "pictures": rung.pictures,
+        "params": {**record.params, **(again.sampling if again and found else rung.sampling)},
+        "pictures": {**rung.pictures, **(again.pictures if again else {})},
         "checkpoint": record.checkpoints[-1][1] if record.checkpoints else None,
         "state": record.state,
         "source": record.source,
+        "features": rung.features,
         "metrics": rung.metrics,
-    }
-
-
-def summarise(config: SweepConfig, records: Records) -> dict[str, Any]:
-    """summary.json: counts by state, the best trial, what was spent."""
-    metric = config.metric.name
-    record = best(records.trials.values(), metric)
-    warning = MODELS[config.model].metrics[metric].warning
-    return {
-        "name": config.name,
-        "state": records.state,
-        "trials": {state: count for state, count in sorted(records.counts.items()) if count},
-        "metric": config.metric.model_dump(),
-        "best": record and describe(record, metric),
-        "cost": records.cost(),
-        "warnings": [f"metric {metric}: {warning}"] if warning else [],
     }

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces.space import Space
 from search_spaces.to_optuna import distribution
+from trainables.catalog import sign
 from tune_app.events import Event
 from tune_app.experiment import Experiment
 
@@ -31,19 +32,19 @@ STATES = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "faile
 class StudyTeller:
     """Listener that keeps an Optuna study equal to the log; trial n of the log is trial n of the study."""
 
-    def __init__(self, study: optuna.Study, space: Space, metric: str) -> None:
+    def __init__(self, study: optuna.Study, space: Space, metrics: Sequence[str]) -> None:
         self.study = study
         self._storage = study._storage
         self._distributions = {name: distribution(p) for name, p in space.parameters.items()}
         self._sampling = set(space.sampling)
-        self._metric = metric
+        self._metrics = list(metrics)
         self._ids: dict[str, int] = {}
         self._last: dict[str, Event] = {}
         self._best: list[tuple[float, int]] = []
 
     @property
     def best(self) -> list[int]:
-        """Numbers of the completed trials with the lowest values, at most BEST, the best first."""
+        """Numbers of the completed trials that are best by the first metric, at most BEST, the best first."""
         return [number for _, number in self._best]
 
     def __call__(self, event: Event) -> None:
@@ -76,8 +77,8 @@ class StudyTeller:
 
     def _reported(self, event: Event) -> None:
         self._last[event["trial"]] = event
-        value = event["metrics"].get(self._metric)
-        if value is not None:
+        value = event["metrics"].get(self._metrics[0])
+        if value is not None and len(self._metrics) == 1:  # of two objectives Optuna takes no intermediate values
             # the step of an intermediate value is an int: images, not kimg
             self._storage.set_trial_intermediate_value(self._ids[event["trial"]], round(event["kimg"] * 1000), value)
 
@@ -87,13 +88,16 @@ class StudyTeller:
             if name in self._sampling:  # the inner search's best value, given to the trial late
                 known = self._distributions[name]
                 self._storage.set_trial_param(trial_id, name, known.to_internal_repr(value), known)
-        value = last["metrics"].get(self._metric) if last else None
+        values = [last["metrics"].get(metric) if last else None for metric in self._metrics]
         state = STATES[event["state"]]
-        if state is TrialState.COMPLETE and value is None:
+        known_values = [value for value in values if value is not None]
+        if state is TrialState.COMPLETE and len(known_values) < len(values):
             state = TrialState.FAIL
-        self._storage.set_trial_state_values(trial_id, state, [value] if state is TrialState.COMPLETE else None)
+        if state is TrialState.PRUNED and len(values) > 1:  # nor a trial that is neither whole nor lost
+            state = TrialState.FAIL
+        self._storage.set_trial_state_values(trial_id, state, known_values if state is TrialState.COMPLETE else None)
         if state is TrialState.COMPLETE:
-            insort(self._best, (value, int(event["trial"])))
+            insort(self._best, (sign(self._metrics[0]) * known_values[0], int(event["trial"])))
             del self._best[BEST:]
 
 
@@ -145,18 +149,20 @@ class OuterSampler(optuna.samplers.BaseSampler):
         return view
 
 
-def rebuild(experiment: Experiment, name: str, events: Iterable[Event], space: Space, metric: str) -> StudyTeller:
+def rebuild(
+    experiment: Experiment, name: str, events: Iterable[Event], space: Space, metrics: Sequence[str]
+) -> StudyTeller:
     """The experiment's study made anew from the log, without the zombies of a dead driver; and its teller."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     buffer = _Buffer()
-    teller = StudyTeller(_study(buffer, name), space, metric)
+    teller = StudyTeller(_study(buffer, name, metrics), space, metrics)
     for event in events:
         teller(event)
     experiment.study.unlink(missing_ok=True)
     Path(f"{experiment.study}.lock").unlink(missing_ok=True)  # of a driver that was killed
     journal = JournalFileBackend(str(experiment.study))
     journal.append_logs(buffer.logs)  # in one piece: an event at a time would take minutes for thousands of trials
-    live = StudyTeller(_study(journal, name), space, metric)
+    live = StudyTeller(_study(journal, name, metrics), space, metrics)
     live._ids, live._last, live._best = (
         teller._ids,
         teller._last,
@@ -178,6 +184,7 @@ class _Buffer(BaseJournalBackend):
         self.logs.extend(logs)
 
 
-def _study(journal: BaseJournalBackend, name: str) -> optuna.Study:
+def _study(journal: BaseJournalBackend, name: str, metrics: Sequence[str]) -> optuna.Study:
+    directions = ["minimize" if sign(metric) > 0 else "maximize" for metric in metrics]
     storage = JournalStorage(journal)
-    return optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
+    return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)

@@ -27,7 +27,6 @@ from tests.conftest import Sweep
 from tune_app.driver.asha import RungBook, Trust
 from tune_app.events import Event
 from tune_app.experiment import Experiment
-from tune_app.plan import rungs
 from tune_app.study import STATES
 
 MARK = "TUNE_APP_TORTURE"
@@ -88,11 +87,11 @@ def check(sweep: Sweep, trials: int) -> None:
     step = config.evaluation.report_kimg
     for record in records:
         reached = [report.kimg for report in record.reports]
-        marks = {*(step * (i + 1) for i in range(int(scheduler.max_kimg / step))), *rungs(scheduler)}
+        marks = {*(step * (i + 1) for i in range(int(scheduler.max_kimg / step))), *config.rungs}
         assert reached == sorted(mark for mark in marks if mark <= reached[-1]), f"{record.id} reported at {reached}"
 
     trust = scheduler.trust
-    book = RungBook(rungs(scheduler), scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None)
+    book = RungBook(config.rungs, scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None)
     sources = {record.id: record.source for record in records}
     for event in sweep.of("reported"):
         if event["rung"]:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from trainables import evaluation
 from trainables.data import ImageData, load
-from trainables.evaluation import evaluate
 from trainables.metrics import Reference, features, kid
-from trainables.model import DataSpec, Grid, NonFiniteError, RunSpec, Scalar
+from trainables.model import DataSpec, Evaluation, Grid, Judgement, NonFiniteError, RunSpec, Scalar
 from trainables.pictures import png
+from trainables.yardstick import usual
 
 Settings = tuple[Mapping[str, Scalar], ...]
 
@@ -44,8 +44,11 @@ class Replay:
         x[: int(sampling.get("broken", 0)), 0, 0, 0] = nan
         return x
 
-    def levels(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> list[dict[str, Scalar]]:
-        return [{"sigma": 1.0, "loss": float(len(x))}]
+    def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
+        assert factors is not None
+        return Judgement(
+            {"bpd": float(torch.rand(1, generator=generator)) * len(x)}, [{"sigma": 1.0, "loss": float(len(factors))}]
+        )
 
     def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
         return dict(sampling)
@@ -66,6 +69,12 @@ def model(real: ImageData) -> Replay:
 
 def spec(sampling: Settings = ({},), *, metric: str = "kid", samples: int = 300) -> RunSpec:
     return RunSpec("fake", {}, seed=0, metric=metric, sampling=sampling, samples=samples, final_samples=600, nfe=7)
+
+
+def evaluate(
+    model: Replay, network: nn.Module, spec: RunSpec, data: ImageData, *, final: bool, seed: int
+) -> Evaluation:
+    return evaluation.evaluate(model, network, spec, data, usual(data), final=final, seed=seed)
 
 
 def test_kid_is_that_of_the_rounded_samples_to_the_held_out_images(model: Replay, real: ImageData) -> None:
@@ -173,22 +182,6 @@ def test_pictures_are_the_best_samples_and_the_models_own(model: Replay, real: I
     cell = 64 + 2
     assert opened(found.pictures["samples"]).size == (8 * cell + 2, 8 * cell + 2)
     assert opened(found.pictures["reconstructions"]).size == (3 * cell + 2, 2 * cell + 2)
-
-
-def test_reference_is_computed_once_for_a_data_set(
-    model: Replay, real: ImageData, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evaluation._reference.cache_clear()
-    seen: list[int] = []
-
-    def counted(images: Tensor) -> Tensor:
-        seen.append(len(images))
-        return features(images)
-
-    monkeypatch.setattr(evaluation, "features", counted)
-    for _ in range(2):
-        evaluate(model, model.network, spec(), real, final=False, seed=0)
-    assert sorted(seen) == [300, 300, 2000]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import log10
 from typing import cast
 
 import torch
@@ -13,8 +14,15 @@ from trainables import data
 from trainables.beta_vae import sampling as show
 from trainables.beta_vae.loss import kl_divergence, reconstruction, warmed_up
 from trainables.beta_vae.network import Vae
-from trainables.model import Grid, ImageModel, Run, RunSpec, Scalar
+from trainables.data.shapes import FACTORS
+from trainables.metrics.disentanglement import disentanglement
+from trainables.metrics.likelihood import bits_per_dim, discretised_nats
+from trainables.model import Grid, ImageModel, Judgement, Run, RunSpec, Scalar
 from trainables.training import ImageRun, seeded_weights
+
+ACTIVE = 0.01
+IDENTIFIED = [index for index, name in enumerate(FACTORS) if name != "orientation"]
+"""A rectangle or an ellipse looks the same after half a turn: its orientation cannot be read off an image."""
 
 
 def build(spec: RunSpec) -> Run:
@@ -59,9 +67,34 @@ class BetaVae(ImageModel):
         return dict(sampling)
 
     @override
-    def levels(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> list[dict[str, Scalar]]:
-        """None: there is no noise."""
-        return []
+    def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
+        """The negative ELBO at weight 1 whatever beta was, as `bpd`, and what beta bought.
+
+        The decoder's variance is the squared error of a pixel (Rybkin et al. 2021, sigma-VAE). `beta_eff` is beta in
+        that variance's units: beta / (2 MSE), 1 for a calibrated ELBO. A unit is active where the variance of its mean
+        over images is above 0.01 (Burda et al. 2016).
+        """
+        vae = _vae(network)
+        mean, log_variance = vae.encode(x)
+        z = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator, device=x.device)
+        decoded = torch.cat([vae.decode(part) for part in z.split(256)])
+        half = len(x) // 2
+        errors = (decoded - x).square().double().flatten(1).mean(1)  # (N,)
+        kl = kl_divergence(mean.double(), log_variance.double()).sum(1)
+        nats = discretised_nats(x[half:], decoded[half:], float(errors[:half].mean())) + kl[half:]
+        mse = float(errors.mean())
+        metrics = {
+            "bpd": bits_per_dim(float(nats.mean()), x[0].numel()),
+            "recon_mse": mse,
+            "psnr": -10 * log10(max(mse, 1e-12)),
+            "kl": float(kl.mean()),
+            "active_units": float((mean.double().var(0) > ACTIVE).sum()),
+        }
+        if self.likelihood == "gaussian":
+            metrics["beta_eff"] = self.beta / (2 * max(mse, 1e-12))
+        if factors is not None:
+            metrics |= disentanglement(mean.double().cpu().numpy(), factors[:, IDENTIFIED].numpy(), seed=0)
+        return Judgement(metrics, [])
 
     @override
     def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:

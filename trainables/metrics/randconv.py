@@ -19,6 +19,18 @@ DIMENSIONS = 2 * sum(CHANNELS[1:]) + 4 * CHANNELS[0]
 SMALLEST = 16
 
 
+class RandConv:
+    """`features` as a set of features."""
+
+    name = "randconv"
+
+    def __init__(self) -> None:
+        self.fingerprint = fingerprint()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return features(images)
+
+
 def features(images: Tensor) -> Tensor:
     """Features float32 (N, 332) of images (N, 3, H, W), uint8 or in [0, 1], of 16 pixels or more.
 

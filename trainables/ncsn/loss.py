@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 ScoreNet = Callable[[Tensor, Tensor], Tensor]
@@ -18,3 +19,10 @@ def dsm_loss(net: ScoreNet, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
     # x, noise: (B, C, H, W), x in [0, 1]; sigma: (B, 1, 1, 1)
     score = net(x + sigma * noise, sigma)
     return 0.5 * (sigma * score + noise).square().flatten(1).sum(1)  # (B,)
+
+
+def denoised(net: ScoreNet, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    """x~ + sigma^2 s(x~, sigma) for x~ = x + sigma z: the mean of x given x~ (Tweedie), (B, C, H, W)."""
+    noisy = x + sigma * torch.randn(x.shape, generator=generator, device=x.device)
+    parts = [part + sigma**2 * net(part, part.new_full((len(part), 1, 1, 1), sigma)) for part in noisy.split(256)]
+    return torch.cat(parts)

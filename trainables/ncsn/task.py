@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from trainables import data
-from trainables.model import Grid, ImageModel, Run, RunSpec, Scalar
-from trainables.ncsn.loss import dsm_loss
+from trainables.metrics.likelihood import bits_per_dim, discretised_nats
+from trainables.model import Grid, ImageModel, Judgement, Run, RunSpec, Scalar
+from trainables.ncsn.likelihood import ladder_nats, ladder_nats_continuous, prior_nats
+from trainables.ncsn.loss import denoised, dsm_loss
 from trainables.ncsn.noise import geometric
 from trainables.ncsn.refinenet import RefineNet
 from trainables.ncsn.sampling import Schedule, langevin, plan
@@ -30,7 +33,7 @@ def build(spec: RunSpec) -> Run:
     return ImageRun(spec, model, images)
 
 
-LEVELS_SHOWN = 16
+LEVELS_SHOWN, LEVELS_AN_IMAGE = 16, 6
 
 
 class Ncsn(ImageModel):
@@ -59,12 +62,46 @@ class Ncsn(ImageModel):
         return {"loss": dsm_loss(network, x, sigmas[levels], noise)}
 
     @override
-    def levels(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> list[dict[str, Scalar]]:
-        """Denoising score matching at up to LEVELS_SHOWN of the noise levels, from the largest on."""
+    def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
+        """Bits a dimension on the model's own levels (likelihood.py) and as for endless ones, `bpd` and `bpd_ct`."""
+        fitted, judged = x.tensor_split(2)
+        dimensions, last = x[0].numel(), self.sigmas[-1]
+        losses = self._losses(network, judged, generator)
+        guess = denoised(network, fitted, last, generator)
+        variance = float((guess.float() - fitted).square().mean(dtype=torch.float64))
+        decoded = float(discretised_nats(judged, denoised(network, judged, last, generator), variance).mean())
+        ends = prior_nats(self.sigmas[0], self.variance, dimensions) + decoded
+        metrics = {
+            "bpd": bits_per_dim(ends + ladder_nats(self.sigmas, losses), dimensions),
+            "bpd_ct": bits_per_dim(ends + ladder_nats_continuous(self.sigmas, losses), dimensions),
+        }
+        shown = range(0, len(losses), -(-len(losses) // LEVELS_SHOWN))
+        return Judgement(metrics, [{"sigma": self.sigmas[i], "loss": losses[i]} for i in shown])
+
+    def _losses(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> list[float]:
+        """The mean denoising loss at each level, every image taking part in about LEVELS_AN_IMAGE of them.
+
+        1/2 |z|^2 - D / 2, whose mean is 0, goes off with the share of the noise that no network can see.
+        """
+        count, dimensions = len(self.sigmas), x[0].numel()
         noise = torch.randn(x.shape, generator=generator, device=x.device)
-        shown = self.sigmas[:: -(-len(self.sigmas) // LEVELS_SHOWN)]
-        losses = [dsm_loss(network, x, x.new_full((len(x), 1, 1, 1), sigma), noise).mean() for sigma in shown]
-        return [{"sigma": sigma, "loss": float(loss)} for sigma, loss in zip(shown, losses, strict=True)]
+        surplus = 0.5 * (noise.square().flatten(1).sum(1) - dimensions)  # (B,)
+        sums, seen = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+        sigmas = torch.tensor(self.sigmas, device=x.device)
+        rows = torch.arange(len(x), device=x.device)
+        rounds = min(count, LEVELS_AN_IMAGE)
+        for turn in range(rounds):
+            levels = (rows * count // len(x) + turn * count // rounds) % count  # each level for as many images
+            for part in torch.split(rows, CHAINS.get(x.device.type, 64)):
+                sigma = sigmas[levels[part]][:, None, None, None]
+                loss = dsm_loss(network, x[part], sigma, noise[part]).double()
+                unseen = self.variance / (self.variance + sigma.flatten().double() ** 2)
+                where = levels[part].cpu()
+                sums.index_add_(0, where, (loss - unseen * surplus[part].double()).cpu())
+                seen.index_add_(0, where, torch.ones(len(part), dtype=torch.float64))
+        known = seen.nonzero().flatten()  # of more levels than images some go without: the loss is smooth in the level
+        means = np.interp(np.arange(count), known.numpy(), (sums[known] / seen[known]).numpy())
+        return [float(mean) for mean in means]
 
     @override
     def sample(

@@ -13,7 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from search_spaces.distributions import Categorical, Distribution, Float, Scalar, SpaceError, same
 from search_spaces.space import Space
-from trainables.catalog import MODELS, Parameter
+from trainables.catalog import MODELS, PAIRS, Parameter
 
 if TYPE_CHECKING:
     from tune_app.config.models import SweepConfig
@@ -61,9 +61,22 @@ def nearest(word: str, words: list[str]) -> str:
 
 
 def _metric(config: SweepConfig) -> Iterator[Fault]:
-    metrics, name = [*MODELS[config.model].metrics], config.metric.name
-    if name not in metrics:
-        yield Fault(("metric", "name"), f"{config.model} has no metric {name}", nearest(name, metrics))
+    known = MODELS[config.model].metrics
+    if config.metrics and config.metric != config.metrics[0]:
+        yield Fault(("metrics",), "stands beside metric", "keep one of them")
+    for key, metric in [(("metrics", i), m) for i, m in enumerate(config.metrics)] or [(("metric",), config.metric)]:
+        if metric.name not in known:
+            yield Fault((*key, "name"), f"{config.model} has no metric {metric.name}", nearest(metric.name, [*known]))
+        elif metric.goal != (goal := "maximize" if known[metric.name].maximize else "minimize"):
+            yield Fault((*key, "goal"), f"{metric.name} is better {'high' if goal == 'maximize' else 'low'}: {goal}")
+        elif known[metric.name].data not in ("", config.data.name):
+            yield Fault((*key, "name"), f"{metric.name} is known on data: {known[metric.name].data} alone")
+    pair = tuple(metric.name for metric in config.metrics)
+    if pair and pair not in PAIRS:
+        offered = "; ".join(" with ".join(names) for names in PAIRS)
+        yield Fault(("metrics",), f"two objectives are offered as {offered}", "one alone is `metric`")
+    if pair and config.search.sampler == "cmaes":
+        yield Fault(("search", "sampler"), "cmaes knows one objective only", "take tpe")
 
 
 def _names(config: SweepConfig) -> Iterator[Fault]:
@@ -185,7 +198,7 @@ def _langevin_step(config: SweepConfig) -> Iterator[Fault]:
 def _warmup(config: SweepConfig) -> Iterator[Fault]:
     if config.model != "beta_vae":
         return
-    longest, first = _extremes(config, "kl_warmup_kimg")[1], config.scheduler.first_rung
+    longest, first = _extremes(config, "kl_warmup_kimg")[1], config.rungs[0]
     if longest > first:
         block = "fixed" if "kl_warmup_kimg" in config.fixed else "parameters"
         message = f"the warm-up ({longest:g} kimg) must end before the first rung ({first:g} kimg)"

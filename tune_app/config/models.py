@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from search_spaces.distributions import Distribution, Plain, Scalar
 from search_spaces.space import Space
-from trainables.catalog import MODELS
+from trainables.catalog import MODELS, sign
 from tune_app.config import checks
 
 MOST_RUNGS = 50
@@ -53,12 +53,16 @@ class DataConfig(Block):
 
 
 class MetricConfig(Block):
-    """The number that the sweep makes small."""
+    """A number that the sweep makes better."""
 
     name: str
     """A metric of the model; `kid` means the same for every trial."""
-    goal: Literal["minimize"] = "minimize"
-    """All metrics are minimised."""
+    goal: Literal["minimize", "maximize"] = Field(default_factory=lambda data: _natural_goal(data.get("name")))
+    """minimize, or for a metric of which more is better maximize; by default what the metric asks for."""
+
+
+def _natural_goal(metric: Any) -> Literal["minimize", "maximize"]:
+    return "maximize" if isinstance(metric, str) and sign(metric) < 0 else "minimize"
 
 
 class SearchConfig(Block):
@@ -105,11 +109,6 @@ class SchedulerConfig(Block):
             raise ValueError(f"reduction_factor ({self.reduction_factor:g}) makes more than {MOST_RUNGS} rungs")
         return self
 
-    @property
-    def first_rung(self) -> float:
-        """Kimg of the first evaluation that may stop a trial, or ends it."""
-        return self.grace_kimg if self.type == "asha" else self.max_kimg
-
 
 class EvaluationConfig(Block):
     """What an evaluation costs."""
@@ -120,10 +119,23 @@ class EvaluationConfig(Block):
     """Images drawn at max_kimg."""
     nfe: int = Field(default=100, ge=1)
     """Network evaluations that one sampled image may cost."""
-    features: Literal["auto", "randconv"] = "auto"
-    """Features behind kid; randconv needs no download."""
+    features: str = Field(default="auto", pattern=r"^(auto|randconv|cnn|inception:.+)$")
+    """Features behind kid: randconv (fixed), cnn (trained on the labels), inception:FILE, or auto: cnn with labels."""
     report_kimg: float = Field(default=50.0, gt=0)
     """Losses are reported every so many kimg."""
+
+
+class RecheckConfig(Block):
+    """How the best trials are measured again when the sweep ends."""
+
+    trials: int = Field(default=5, ge=0)
+    """How many; 0 leaves the sweep's own values."""
+    draws: int = Field(default=3, ge=2)
+    """Times that each is measured, with seeds of its own."""
+    samples: int = Field(default=5000, ge=16)
+    """Images drawn each time."""
+    nfe: int = Field(default=1000, ge=1)
+    """Network evaluations that one sampled image may cost."""
 
 
 class ResourcesConfig(Block):
@@ -191,6 +203,10 @@ def _number(version: Any) -> Any:
     return version
 
 
+def _by_name(metric: Any) -> Any:
+    return {"name": metric} if isinstance(metric, str) else metric
+
+
 def _known_model(name: str) -> str:
     if name not in MODELS:
         raise ValueError(f"must be one of {', '.join(MODELS)}, not {name!r}")
@@ -198,7 +214,7 @@ def _known_model(name: str) -> str:
 
 
 def _usual_metric(data: dict[str, Any]) -> MetricConfig:
-    return MetricConfig(name=next(iter(MODELS[data["model"]].metrics)))
+    return next(iter(data["metrics"]), MetricConfig(name=next(iter(MODELS[data["model"]].metrics))))
 
 
 class SweepConfig(Block):
@@ -212,8 +228,10 @@ class SweepConfig(Block):
     """What is trained."""
     data: DataConfig = DataConfig()
     """The images."""
+    metrics: list[Annotated[MetricConfig, BeforeValidator(_by_name)]] = Field(default=[], max_length=2)
+    """Instead of `metric` two that pull against each other: no trial is stopped early, and the answer is their front."""
     metric: MetricConfig = Field(default_factory=_usual_metric)
-    """The number that the sweep makes small; by default the model's first: kid, for images."""
+    """The number that the sweep makes better; by default the model's first: kid, for images."""
     parameters: dict[str, Distribution] = Field(min_length=1)
     """What is searched, by the model's own names."""
     fixed: dict[str, Plain] = {}
@@ -226,6 +244,8 @@ class SweepConfig(Block):
     """When trials are evaluated and stopped."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """What an evaluation costs."""
+    recheck: RecheckConfig = RecheckConfig()
+    """How the best trials are measured again when the sweep ends."""
     resources: ResourcesConfig = ResourcesConfig()
     """What a trial occupies."""
     budget: BudgetConfig = BudgetConfig()
@@ -243,6 +263,26 @@ class SweepConfig(Block):
     def _parts_fit_together(self) -> Self:
         checks.check(self)
         return self
+
+    @property
+    def objectives(self) -> list[MetricConfig]:
+        """`metrics`, or the one metric."""
+        return self.metrics or [self.metric]
+
+    @property
+    def rungs(self) -> list[float]:
+        """The kimg at which trials are evaluated: grace, times reduction_factor, the last exactly max_kimg.
+
+        Two objectives have no order by which to stop: every trial runs to max_kimg.
+        """
+        scheduler = self.scheduler
+        ladder: list[float] = []
+        if scheduler.type == "asha" and not self.metrics:
+            rung = scheduler.grace_kimg
+            while rung < scheduler.max_kimg:
+                ladder.append(rung)
+                rung *= scheduler.reduction_factor
+        return [*ladder, scheduler.max_kimg]
 
     @property
     def space(self) -> Space:

@@ -11,13 +11,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import floor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainables.model import RunSpec
 from tune_app.config.models import ResourcesConfig
 from tune_app.driver.machine import cpus, local_gpus
 from tune_app.driver.scratch import scratch_folder
 from tune_app.errors import InputError
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+    from trainables.ray_trainable import Prepared
 
 # read by Ray when it is imported; Tune's own snapshots, tables, loggers and signal handling stay out of the way
 TUNE = {
@@ -183,10 +188,11 @@ def _slots(resources: ResourcesConfig, node: dict[str, float]) -> int:
     return min(by_cpu, by_gpu)
 
 
-def prepared(spec: RunSpec, *, threads: int) -> str:
-    """Decode the data of `spec` on a worker before the first trial is asked for; its fingerprint.
+def prepared(spec: RunSpec, *, features: str, saved: bytes, fid: bool) -> tuple[Prepared, ObjectRef]:
+    """Decode the data of `spec` on a worker before the first trial is asked for, and make the sweep's yardstick.
 
-    Raises InputError where the data cannot be used.
+    What the driver keeps of both, and where the yardstick lies in Ray's object store. Raises InputError where the data
+    or the features cannot be used.
     """
     import ray
     from ray.exceptions import RayTaskError
@@ -194,8 +200,9 @@ def prepared(spec: RunSpec, *, threads: int) -> str:
     from trainables.model import DataError
     from trainables.ray_trainable import prepare
 
+    kept, yardstick = ray.remote(prepare).options(num_returns=2).remote(spec, features, saved, fid)
     try:
-        return str(ray.get(ray.remote(prepare).remote(spec, threads)))
+        return ray.get(kept), yardstick
     except RayTaskError as error:
         if isinstance(error.cause, DataError):
             raise InputError(f"data: {error.cause}") from None

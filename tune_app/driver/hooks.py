@@ -10,6 +10,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from trainables.catalog import sign
 from trainables.trial import Report
 from tune_app.driver.asha import RungBook
 from tune_app.driver.limits import Limits
@@ -23,10 +24,10 @@ MOST_TRIALS = 256
 
 
 def replay(book: RungBook, events: list[Event], metric: str) -> None:
-    """Fill the book with the rungs of the log, in its order."""
+    """Fill the book, in which lower is better, with the rungs of the log in its order."""
     for event in events:
         if event["event"] == "reported" and event["rung"] and event["metrics"].get(metric) is not None:
-            book.record(event["trial"], event["kimg"], event["metrics"][metric])
+            book.record(event["trial"], event["kimg"], sign(metric) * event["metrics"][metric])
 
 
 class Rungs(FIFOScheduler):
@@ -98,27 +99,22 @@ class Rungs(FIFOScheduler):
             value = report.metrics.get(self._metric)
             if value is None or not isfinite(value):
                 return self._failed(record, f"{self._metric} is {value} at {kimg:g} kimg")
+            value *= sign(self._metric)
             decision, trusted = self._book.report(record.id, kimg, value, protected=record.source == "baseline")
             if decision == "continue" and self._limits.spent:
                 self._limits.stop(record.id, "budget")
         reason = self._limits.reason(record) if decision == "continue" else None
         if reason:
             decision = "stop"
-        fields = {**vars(report), "decision": decision, "pictures": self._draw(record, kimg, report.pictures)}
+        fields = {
+            **vars(report),
+            "decision": decision,
+            "pictures": drawn(self._experiment, record, f"{kimg:g}", report.pictures),
+        }
         report.pictures.clear()  # Tune keeps the last result of every trial
         fields.update({name: value for name, value in (("trusted", trusted), ("reason", reason)) if value is not None})
         self._log.append("reported", trial=record.id, **fields)
         return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
-
-    def _draw(self, record: TrialRecord, kimg: float, pictures: dict[str, bytes]) -> dict[str, str]:
-        folder = self._experiment.trial(record.id)
-        folder.mkdir(exist_ok=True)
-        paths = {}
-        for name, png in pictures.items():
-            path = folder / f"{name}-{kimg:g}.png"
-            write(path, png)
-            paths[name] = self._experiment.relative(path)
-        return paths
 
     def _checkpointed(self, record: TrialRecord, name: str | None) -> None:
         """Log a checkpoint; keep the last two and the best."""
@@ -127,12 +123,24 @@ class Rungs(FIFOScheduler):
         path = self._experiment.relative(self._experiment.trial(record.id) / name)
         self._log.append("checkpointed", trial=record.id, kimg=record.kimg, path=path)
         kept = {path for _, path in record.checkpoints[-KEPT_CHECKPOINTS:]}
-        measured = {report.kimg: report.metrics[self._metric] for report in record.rungs}
+        measured = {report.kimg: sign(self._metric) * report.metrics[self._metric] for report in record.rungs}
         scored = [(measured[kimg], path) for kimg, path in record.checkpoints if kimg in measured]
         if scored:
             kept.add(min(scored)[1])
         for path in {path for _, path in record.checkpoints} - kept:
             shutil.rmtree(self._experiment.folder / path, ignore_errors=True)
+
+
+def drawn(experiment: Experiment, record: TrialRecord, stem: str, pictures: dict[str, bytes]) -> dict[str, str]:
+    """Write pictures as trials/<id>/<name>-<stem>.png; their paths by name."""
+    folder = experiment.trial(record.id)
+    folder.mkdir(exist_ok=True)
+    paths = {}
+    for name, png in pictures.items():
+        path = folder / f"{name}-{stem}.png"
+        write(path, png)
+        paths[name] = experiment.relative(path)
+    return paths
 
 
 class Pulse(Callback):

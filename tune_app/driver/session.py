@@ -20,16 +20,17 @@ from tune_app.driver.asha import RungBook, Trust
 from tune_app.driver.cluster import Cluster
 from tune_app.driver.hooks import Pulse, Rungs, replay
 from tune_app.driver.limits import Limits
+from tune_app.driver.recheck import recheck
 from tune_app.driver.reporter import reported
 from tune_app.driver.search import Search, reuses_actors
-from tune_app.driver.spec import arguments
+from tune_app.driver.spec import Basis, arguments
 from tune_app.errors import StorageError, TuneAppError
 from tune_app.events import EventLog
 from tune_app.experiment import Experiment, write_json
 from tune_app.notify import notify
-from tune_app.plan import rungs
-from tune_app.results import Records, summarise
+from tune_app.results import Records
 from tune_app.trackers.console import Quiet
+from tune_app.verdict import summarise
 
 
 def drive(
@@ -37,7 +38,7 @@ def drive(
     experiment: Experiment,
     log: EventLog,
     cluster: Cluster,
-    fingerprint: str,
+    basis: Basis,
     console: Quiet | None,
     *,
     changed: Changes | None = None,
@@ -49,22 +50,21 @@ def drive(
     console = console or Quiet()
     records = Records()
     log.subscribe(records.apply)
-    trust = config.scheduler.trust
-    book = RungBook(
-        rungs(config.scheduler), config.scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None
-    )
+    trust, names = config.scheduler.trust, [one.name for one in config.objectives]
+    book = RungBook(config.rungs, config.scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None)
     replay(book, log.events, config.metric.name)
     limits = Limits(config.budget, experiment, records)
     hint = f"mend that, then carry on with: python -m tune_app resume {os.path.relpath(experiment.folder)}"
     with limits.storage():
-        teller = study.rebuild(experiment, config.name, log.events, config.space, config.metric.name)
+        teller = study.rebuild(experiment, config.name, log.events, config.space, names)
         log.listen(teller)
-        about = {"config": config.model_dump(mode="json", exclude={"profiles"}), "data": fingerprint}
+        about = {"config": config.model_dump(mode="json", exclude={"profiles"}), "data": basis.data}
         log.append(
             "sweep_resumed" if log.events else "sweep_started",
             name=config.name,
             seed=config.search.seed,
             **about,
+            features=basis.features,
             **({"changed": changed} if changed else {}),
         )
         search = Search(
@@ -75,7 +75,7 @@ def drive(
             teller,
             limits,
             cluster=cluster,
-            arguments=partial(arguments, config, experiment),
+            arguments=partial(arguments, config, experiment, basis.yardstick),
         )
         scheduler = Rungs(book, config.metric.name, experiment, log, records, limits, slots=cluster.slots)
         log.listen(console.event)
@@ -85,6 +85,8 @@ def drive(
             try:
                 with _closing(console), limits.signals():
                     _run(config, search, scheduler, limits, cluster, console)
+                    if _end_state(records, limits) in ("completed", "budget") and not limits.closed:
+                        recheck(config, experiment, log, records, cluster, basis, limits, console.note)
                 state = _end_state(records, limits)
             except (RayError, TuneError) as error:
                 if not limits.broken:
@@ -92,7 +94,7 @@ def drive(
             finally:
                 by = {"reason": "person"} if limits.closed or limits.full else {}
                 log.append("sweep_ended", state=state, hours=limits.hours, **by)
-                summary = summarise(config, records)
+                summary = summarise(config, records, log.events)
                 write_json(experiment.summary, summary)
                 experiment.park_file.unlink(missing_ok=True)
         webhook = config.notify.webhook

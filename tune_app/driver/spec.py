@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from trainables.catalog import MODELS
 from trainables.model import DataSpec, RunSpec
 from tune_app.config.models import SweepConfig
 from tune_app.experiment import Experiment
-from tune_app.plan import FINAL_SETTINGS, RUNG_SETTINGS, rungs
+from tune_app.plan import FINAL_SETTINGS, RUNG_SETTINGS
 from tune_app.results import TrialRecord
 
+if TYPE_CHECKING:
+    from ray import ObjectRef
 
-def arguments(config: SweepConfig, experiment: Experiment, record: TrialRecord) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class Basis:
+    """What all trials of a session stand on: the images, the features, and the yardstick in Ray's object store."""
+
+    data: str = ""
+    """Fingerprint; empty where a model uses no images."""
+    features: dict[str, str] = field(default_factory=dict)
+    cnn: bytes = b""
+    yardstick: ObjectRef | None = None
+
+
+def arguments(
+    config: SweepConfig, experiment: Experiment, yardstick: ObjectRef | None, record: TrialRecord
+) -> dict[str, Any]:
     """The `config` of a RayTrial."""
     return {
-        "spec": run_spec(config, record.params, seed=trial_seed(config.search.seed, record.number)),
-        "rungs": rungs(config.scheduler),
+        "spec": trial_spec(config, record),
+        "yardstick": yardstick,
+        "rungs": config.rungs,
         "report_kimg": config.evaluation.report_kimg,
         "checkpoint_kimg": config.failures.checkpoint_kimg,
         "threads": threads(config),
@@ -24,6 +42,10 @@ def arguments(config: SweepConfig, experiment: Experiment, record: TrialRecord) 
         "checkpoints": experiment.checkpoints(record),
         "park_file": str(experiment.park_file),
     }
+
+
+def trial_spec(config: SweepConfig, record: TrialRecord) -> RunSpec:
+    return run_spec(config, record.params, seed=trial_seed(config.search.seed, record.number))
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -40,6 +62,7 @@ def run_spec(config: SweepConfig, params: dict[str, Any], *, seed: int) -> RunSp
         model=config.model,
         params=outer,
         seed=seed,
+        common_seed=config.search.seed,
         metric=config.metric.name,
         data=DataSpec(config.data.name, config.data.resolution, config.data.path),
         samples=config.evaluation.samples,

@@ -15,12 +15,14 @@ from tune_app.config.load import dump, restored
 from tune_app.config.models import SweepConfig
 from tune_app.driver import cluster as ray_cluster
 from tune_app.driver.cluster import Cluster
-from tune_app.driver.spec import run_spec, threads
+from tune_app.driver.spec import Basis, run_spec
 from tune_app.errors import InputError, StorageError
 from tune_app.events import EventLog
 from tune_app.experiment import Experiment, check_writable, create, write, write_json
 from tune_app.results import Records
 from tune_app.trackers.console import Quiet
+
+FID_IMAGES = 50_000
 
 
 def run_sweep(
@@ -42,14 +44,16 @@ def run_sweep(
     if path and not address and not Path(path).expanduser().is_dir():
         raise InputError(f"data: {path} is not a folder")
     with ray_cluster.started(config.resources, address) as cluster:
-        fingerprint = _prepare(config)
+        basis = _prepare(config)
         experiment = create(out, config.name, only=only)
         with experiment.locked():
             with _disk(experiment):
+                if basis.cnn:
+                    write(experiment.features, basis.cnn)
                 write(experiment.sweep_yaml, dump(config))
-                write_json(experiment.manifest, _manifest(config, cluster, fingerprint, about or {}))
+                write_json(experiment.manifest, _manifest(config, cluster, basis, about or {}))
             with closing(EventLog(experiment.events)) as log:
-                _drive(config, experiment, log, cluster, fingerprint, console)
+                _drive(config, experiment, log, cluster, basis, console)
     return experiment
 
 
@@ -66,13 +70,19 @@ def resume_sweep(
         changed = accepted(begun, config)
         experiment.check(records, config)
         with ray_cluster.started(config.resources, address) as cluster:
-            fingerprint = _prepare(config)
-            if records.data and records.data != fingerprint:
+            basis = _prepare(config, experiment)
+            if records.data and records.data != basis.data:
                 raise InputError(f"data: these are not the images that {experiment.folder} began with")
+            if records.features and records.features != basis.features:
+                raise InputError(
+                    f"{experiment.features}: these are not the features that the sweep began with, and numbers of two "
+                    "feature sets do not compare",
+                    hint="restore the file from a copy, or start a new experiment",
+                )
             with _disk(experiment):
                 experiment.tidy(records)
                 write(experiment.sweep_yaml, dump(config))
-            _drive(config, experiment, log, cluster, fingerprint, console, changed=changed)
+            _drive(config, experiment, log, cluster, basis, console, changed=changed)
     return experiment
 
 
@@ -90,14 +100,25 @@ def _disk(experiment: Experiment) -> Iterator[None]:
         raise StorageError.of(error, experiment.folder) from error
 
 
-def _prepare(config: SweepConfig) -> str:
-    """The fingerprint of the data, decoded once; the empty one where a model uses none."""
+def _prepare(config: SweepConfig, experiment: Experiment | None = None) -> Basis:
+    """The data decoded and the yardstick made, once; an `experiment` goes on with the features it began with."""
     if not MODELS[config.model].uses_images:
-        return ""
-    return ray_cluster.prepared(run_spec(config, {}, seed=0), threads=threads(config))
+        return Basis()
+    saved = experiment.features.read_bytes() if experiment and experiment.features.is_file() else b""
+    fid = config.evaluation.final_samples >= FID_IMAGES or config.recheck.samples >= FID_IMAGES
+    kept, yardstick = ray_cluster.prepared(
+        run_spec(config, {}, seed=0), features=config.evaluation.features, saved=saved, fid=fid
+    )
+    basis = Basis(kept.data, kept.features, kept.cnn, yardstick)
+    missing = [one.name for one in config.objectives if one.name == "kid_alt" and len(basis.features) < 2]
+    if missing:
+        raise InputError(
+            "metric.name: kid_alt needs a second feature set, and these images have no labels to train one"
+        )
+    return basis
 
 
-def _manifest(config: SweepConfig, cluster: Cluster, fingerprint: str, about: dict[str, Any]) -> dict[str, Any]:
+def _manifest(config: SweepConfig, cluster: Cluster, basis: Basis, about: dict[str, Any]) -> dict[str, Any]:
     packages = {}
     for name in ("tune_app", "torch", "torchvision", "ray", "optuna", "numpy"):
         with suppress(Exception):
@@ -106,7 +127,7 @@ def _manifest(config: SweepConfig, cluster: Cluster, fingerprint: str, about: di
         **about,
         "versions": {"python": platform.python_version(), **packages},
         "hardware": {"cpus": cluster.cpus, "gpus": cluster.gpus, "slots": cluster.slots, "machine": platform.machine()},
-        "data": {**config.data.model_dump(), "fingerprint": fingerprint},
-        "features": "randconv",
+        "data": {**config.data.model_dump(), "fingerprint": basis.data},
+        "features": basis.features,
         "seed": config.search.seed,
     }

@@ -6,10 +6,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from trainables.catalog import sign
 from tune_app.config.models import SweepConfig
 from tune_app.events import Event
 from tune_app.experiment import Experiment
-from tune_app.plan import rungs, trial_count
+from tune_app.plan import trial_count
 from tune_app.results import Records, TrialRecord, best
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Plain(Quiet):
             share = f" with {event['gpu']:g} of a GPU" if "gpu" in event else ""
             again = f"; trying again{share}" if event["retry"] else ""
             return f"{trial} failed ({event['kind']}): {event['message']}{again}"
+        if kind == "rechecked":
+            return f"{trial} measured again: {metric_again(self._records.trials[trial], self._config.metric.name)}"
         if kind == "ended":
             return f"{trial} {event['state']} at {event['kimg']:g} kimg ({event['reason']})"
         return ""
@@ -140,7 +143,7 @@ class Terminal(Quiet):
         metric = self._config.metric.name
         records = list(self._records.trials.values())
         running = [record for record in records if not record.ended]
-        rest = sorted((r for r in records if r.ended), key=lambda r: (-r.kimg, _or_worst(r.value(metric))))
+        rest = sorted((r for r in records if r.ended), key=lambda r: (-r.kimg, _cost(r, metric)))
         return running[:ROWS] + rest[: max(0, ROWS - len(running))]
 
     def _title(self) -> str:
@@ -155,7 +158,7 @@ class Terminal(Quiet):
         elapsed = time.monotonic() - self._began
         ahead = expected(self._config, self._records, self._slots)
         left = f", about {clock(ahead)} left at most" if ahead else ""
-        ladder = ", ".join(f"{rung:g}{self._mark(rung)}" for rung in rungs(self._config.scheduler))
+        ladder = ", ".join(f"{rung:g}{self._mark(rung)}" for rung in self._config.rungs)
         return f"rungs (kimg): {ladder}; {clock(elapsed)} elapsed{left}"
 
     def _mark(self, rung: float) -> str:
@@ -202,6 +205,12 @@ def measured(record: TrialRecord, metric: str) -> str:
     return f"{value:.4g}" + (f" ± {error:.2g}" if error is not None else "")
 
 
+def metric_again(record: TrialRecord, metric: str) -> str:
+    """Mean and standard error over the fresh draws of a trial that was measured again."""
+    found = record.recheck.estimate(metric) if record.recheck else None
+    return f"{metric} {found[0]:.4g} ± {found[1]:.2g}" if found else f"no {metric}"
+
+
 def assignments(params: dict[str, Any]) -> str:
     return ", ".join(f"{name}={short(value)}" for name, value in params.items())
 
@@ -221,5 +230,6 @@ def _style(record: TrialRecord) -> str:
     return {"failed": "red", "stopped": "dim"}.get(record.state, "")
 
 
-def _or_worst(value: float | None) -> float:
-    return float("inf") if value is None else value
+def _cost(record: TrialRecord, metric: str) -> float:
+    value = record.value(metric)
+    return float("inf") if value is None else sign(metric) * value

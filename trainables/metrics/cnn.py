@@ -1,0 +1,125 @@
+"""Features of a small classifier, trained on the labels of the training images, then frozen and shared by all trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from hashlib import sha256
+from io import BytesIO
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.model import DataError
+
+RECIPE = "cnn 1"
+"""Raise it when the same images would give other features."""
+SEED = 20240229
+WIDTHS, DIMENSIONS, SIDE = (16, 32, 64), 128, 4
+BATCH, LR, IMAGES = 128, 2e-3, 48_000
+CHUNK = 200
+
+
+class Cnn:
+    """Features float32 (N, 128) of images (N, 3, H, W), on the CPU: what a number means must not hang on the device."""
+
+    name = "cnn"
+
+    def __init__(self, network: _Classifier) -> None:
+        self.network = network.cpu().eval().requires_grad_(False)
+        digest = sha256(RECIPE.encode())
+        for name, weight in self.network.state_dict().items():
+            digest.update(name.encode() + weight.numpy().tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+            return torch.cat([self.network.features(_unit(chunk.cpu())) for chunk in images.split(CHUNK)]).clone()
+
+    def accuracy(self, images: Tensor, targets: Tensor) -> list[float]:
+        """Share of images (N, 3, H, W) whose target (N, heads) each head names."""
+        with torch.inference_mode():
+            guesses = [self.network(_unit(chunk.cpu())) for chunk in images.split(CHUNK)]
+        heads = zip(*([head.argmax(1) for head in chunk] for chunk in guesses), strict=True)
+        return [
+            float((torch.cat(head) == target).float().mean()) for head, target in zip(heads, targets.T, strict=True)
+        ]
+
+    def dump(self) -> bytes:
+        """Weights and sizes, to be read by `load`."""
+        file = BytesIO()
+        torch.save({"sizes": self.network.sizes, "weights": self.network.state_dict()}, file)
+        return file.getvalue()
+
+    @classmethod
+    def load(cls, content: bytes) -> Cnn:
+        """From what `dump` gave, read as weights alone; raises DataError where it is anything else."""
+        try:
+            found: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+            network = _Classifier(found["sizes"])
+            network.load_state_dict(found["weights"])
+        except Exception as error:
+            raise DataError(f"the weights of the cnn features cannot be read: {str(error).splitlines()[0]}") from None
+        return cls(network)
+
+
+def train(images: Tensor, targets: Tensor, device: torch.device) -> Cnn:
+    """Train on images uint8 (N, 3, H, W) with targets int64 (N, heads), each head a question of its own.
+
+    About IMAGES images are seen, whatever N; Adam, one cycle of the learning rate, no augmentation.
+    """
+    sizes = [int(column.max()) + 1 for column in targets.T]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(SEED)
+        network = _Classifier(sizes).to(device)
+    generator = torch.Generator().manual_seed(SEED)
+    epochs = max(1, math.ceil(IMAGES / len(images)))
+    batches = max(1, len(images) // BATCH)
+    optimizer = torch.optim.Adam(network.parameters(), lr=LR, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=epochs * batches)
+    pixels, answers = images.to(device), targets.to(device)
+    network.train()
+    for _ in range(epochs):
+        order = torch.randperm(len(images), generator=generator).to(device)
+        for batch in order.chunk(batches):
+            loss = torch.stack(
+                [F.cross_entropy(head, answers[batch, i]) for i, head in enumerate(network(_unit(pixels[batch])))]
+            ).sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    return Cnn(network)
+
+
+class _Classifier(nn.Module):
+    """Three convolutions, a layer of DIMENSIONS units on a 4x4 map (where things are counts too), linear heads."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = [int(size) for size in sizes]
+        layers: list[nn.Module] = []
+        for index, (inputs, outputs) in enumerate(zip((3, *WIDTHS), WIDTHS, strict=False)):
+            layers += [
+                nn.Conv2d(inputs, outputs, 3, stride=1 + (index > 0), padding=1),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+            ]
+        self.body = nn.Sequential(
+            *layers, nn.AdaptiveAvgPool2d(SIDE), nn.Flatten(), nn.Linear(WIDTHS[-1] * SIDE**2, DIMENSIONS)
+        )
+        self.heads = nn.ModuleList([nn.Linear(DIMENSIONS, size) for size in self.sizes])
+
+    def features(self, x: Tensor) -> Tensor:
+        found: Tensor = self.body(x)
+        return found  # (B, DIMENSIONS)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        hidden = self.features(x).relu()
+        return [head(hidden) for head in self.heads]
+
+
+def _unit(images: Tensor) -> Tensor:
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
