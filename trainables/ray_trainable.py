@@ -22,7 +22,8 @@ PARKED_SECONDS, WARM_SECONDS = 0.2, 0.02
 class RayTrial(tune.Trainable):
     """One actor, one trial object at a time: a reused actor throws the last one away whole.
 
-    `config`: `spec` (a RunSpec), `yardstick` (where in Ray's object store it lies, or None), `rungs`, `report_kimg`, `checkpoint_kimg`, `threads`; `folder`, where checkpoints go;
+    `config`: `spec` (a RunSpec), `yardstick` (where in Ray's object store it lies, or None), `rungs`, `report_kimg`,
+    `checkpoint_kimg`, `threads`; `folder`, where checkpoints go;
     `checkpoints`, those to continue from, the first whole one counts; `park_file`, whose presence asks to park.
     Without a `spec` the actor only starts, and waits for its first trial.
     """

@@ -46,7 +46,9 @@ class Measure:
         found = features(reference)
         self._reference = Reference(found)
         self._moments = moments(found)
-        self._train = None if train is None else moments(torch.cat([features(chunk) for chunk in train.split(1000)]))
+        self._train = (
+            None if train is None else moments(torch.cat([features(chunk) for chunk in torch.split(train, 1000)]))
+        )
         self.blurred = kid(features(blurred(reference)), self._reference).value
 
     @property
@@ -143,7 +145,7 @@ def trained(data: ImageData) -> cnn.Cnn:
 def mean_distance(images: Tensor) -> float:
     """Mean Euclidean distance of two images uint8 (N, C, H, W), in units of [0, 1]; of the first PAIRED of them."""
     flat = images[:PAIRED].flatten(1).float() / 255
-    total = sum(float(torch.cdist(block, flat).double().sum()) for block in flat.split(500))
+    total = sum(float(torch.cdist(block, flat).double().sum()) for block in torch.split(flat, 500))
     return total / (len(flat) * (len(flat) - 1))
 
 

@@ -49,7 +49,7 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
 
 
 def _goals(config: SweepConfig) -> str:
-    return " and ".join(f"{one.goal.removesuffix('e')}ing {one.name}" for one in config.objectives)
+    return " and ".join(f"{one.goal.removesuffix('ize')}ising {one.name}" for one in config.objectives)
 
 
 def _data_lines(config: SweepConfig) -> list[str]:

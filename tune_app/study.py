@@ -16,6 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces.space import Space
@@ -185,6 +186,6 @@ class _Buffer(BaseJournalBackend):
 
 
 def _study(journal: BaseJournalBackend, name: str, metrics: Sequence[str]) -> optuna.Study:
-    directions = ["minimize" if sign(metric) > 0 else "maximize" for metric in metrics]
+    directions = [StudyDirection.MINIMIZE if sign(metric) > 0 else StudyDirection.MAXIMIZE for metric in metrics]
     storage = JournalStorage(journal)
     return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)

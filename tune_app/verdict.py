@@ -104,5 +104,5 @@ def _disagreement(trials: list[TrialRecord], winner: TrialRecord, metric: str) -
         return None
     place = order.index(winner.id) + 1
     return (
-        f"by kid_alt, on the other features, trial {winner.id} is number {place} of {len(order)}: look at the pictures"
+        f"by kid_alt, on the other features, trial {winner.id} is number {place} of {len(order)}: look at its samples"
     )

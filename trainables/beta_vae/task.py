@@ -77,7 +77,7 @@ class BetaVae(ImageModel):
         vae = _vae(network)
         mean, log_variance = vae.encode(x)
         z = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator, device=x.device)
-        decoded = torch.cat([vae.decode(part) for part in z.split(256)])
+        decoded = torch.cat([vae.decode(part) for part in torch.split(z, 256)])
         half = len(x) // 2
         errors = (decoded - x).square().double().flatten(1).mean(1)  # (N,)
         kl = kl_divergence(mean.double(), log_variance.double()).sum(1)

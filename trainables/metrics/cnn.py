@@ -1,4 +1,4 @@
-"""Features of a small classifier, trained on the labels of the training images, then frozen and shared by all trials."""
+"""Features of a small classifier, trained on the labels of the training images, then frozen for all trials."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class Cnn:
 
     def __call__(self, images: Tensor) -> Tensor:
         with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-            return torch.cat([self.network.features(_unit(chunk.cpu())) for chunk in images.split(CHUNK)]).clone()
+            return torch.cat(
+                [self.network.features(_unit(chunk.cpu())) for chunk in torch.split(images, CHUNK)]
+            ).clone()
 
     def accuracy(self, images: Tensor, targets: Tensor) -> list[float]:
         """Share of images (N, 3, H, W) whose target (N, heads) each head names."""
         with torch.inference_mode():
-            guesses = [self.network(_unit(chunk.cpu())) for chunk in images.split(CHUNK)]
-        heads = zip(*([head.argmax(1) for head in chunk] for chunk in guesses), strict=True)
-        return [
-            float((torch.cat(head) == target).float().mean()) for head, target in zip(heads, targets.T, strict=True)
-        ]
+            guesses = [self.network(_unit(chunk.cpu())) for chunk in torch.split(images, CHUNK)]
+        heads = [torch.cat([one.argmax(1) for one in head]) for head in zip(*guesses, strict=True)]
+        return [float((head == target).float().mean()) for head, target in zip(heads, targets.T, strict=True)]
 
     def dump(self) -> bytes:
         """Weights and sizes, to be read by `load`."""

@@ -26,7 +26,8 @@ def discretised_nats(x: Tensor, mean: Tensor, variance: float) -> Tensor:
     low, high = torch.where(mirrored, -above, below), torch.where(mirrored, -below, above)
     upper = torch.special.log_ndtr(high)
     mass = upper + torch.log1p(-torch.exp(torch.special.log_ndtr(low) - upper).clamp(max=1 - 1e-15))
-    return -mass.flatten(1).sum(1)
+    nats: Tensor = -mass.flatten(1).sum(1)
+    return nats
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:

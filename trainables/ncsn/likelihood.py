@@ -4,12 +4,13 @@ For the ancestral sampler on the levels sigma_1 > ... > sigma_L (Kingma et al. 2
 
     -log p(x) <= prior + sum_{i < L} (sigma_i^2 / sigma_{i+1}^2 - 1) l_i + dec
 
-l_i is the denoising loss at sigma_i in nats, 1/2 E||sigma s + z||^2; `dec` is taken at sigma_L. All are in nats an image.
+l_i is the denoising loss at sigma_i, 1/2 E||sigma s + z||^2; `dec` is taken at sigma_L. All are in nats an image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import log, log1p
 
 
@@ -23,11 +24,11 @@ def prior_nats(sigma_begin: float, variance: float, dimensions: int) -> float:
 
 def ladder_nats(sigmas: Sequence[float], losses: Sequence[float]) -> float:
     """sum_{i < L} (sigma_i^2 / sigma_{i+1}^2 - 1) l_i; large steps between levels cost bits."""
-    ratios = [(high / low) ** 2 - 1 for high, low in zip(sigmas, sigmas[1:], strict=False)]
+    ratios = [(high / low) ** 2 - 1 for high, low in pairwise(sigmas)]
     return sum(ratio * loss for ratio, loss in zip(ratios, losses, strict=False))
 
 
 def ladder_nats_continuous(sigmas: Sequence[float], losses: Sequence[float]) -> float:
     """2 integral l dln(sigma) by trapezoids: the limit of many levels, so that nets compare whatever their L."""
-    pairs = zip(sigmas, sigmas[1:], losses, losses[1:], strict=False)
-    return sum(log(high / low) * (above + below) for high, low, above, below in pairs)
+    pairs = zip(pairwise(sigmas), pairwise(losses), strict=True)
+    return sum(log(high / low) * (above + below) for (high, low), (above, below) in pairs)

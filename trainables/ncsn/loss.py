@@ -24,5 +24,7 @@ def dsm_loss(net: ScoreNet, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
 def denoised(net: ScoreNet, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
     """x~ + sigma^2 s(x~, sigma) for x~ = x + sigma z: the mean of x given x~ (Tweedie), (B, C, H, W)."""
     noisy = x + sigma * torch.randn(x.shape, generator=generator, device=x.device)
-    parts = [part + sigma**2 * net(part, part.new_full((len(part), 1, 1, 1), sigma)) for part in noisy.split(256)]
+    parts = [
+        part + sigma**2 * net(part, part.new_full((len(part), 1, 1, 1), sigma)) for part in torch.split(noisy, 256)
+    ]
     return torch.cat(parts)

@@ -64,7 +64,8 @@ def _metric(config: SweepConfig) -> Iterator[Fault]:
     known = MODELS[config.model].metrics
     if config.metrics and config.metric != config.metrics[0]:
         yield Fault(("metrics",), "stands beside metric", "keep one of them")
-    for key, metric in [(("metrics", i), m) for i, m in enumerate(config.metrics)] or [(("metric",), config.metric)]:
+    keys: list[tuple[str | int, ...]] = [("metrics", i) for i in range(len(config.metrics))] or [("metric",)]
+    for key, metric in zip(keys, config.objectives, strict=True):
         if metric.name not in known:
             yield Fault((*key, "name"), f"{config.model} has no metric {metric.name}", nearest(metric.name, [*known]))
         elif metric.goal != (goal := "maximize" if known[metric.name].maximize else "minimize"):

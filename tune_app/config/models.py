@@ -229,7 +229,7 @@ class SweepConfig(Block):
     data: DataConfig = DataConfig()
     """The images."""
     metrics: list[Annotated[MetricConfig, BeforeValidator(_by_name)]] = Field(default=[], max_length=2)
-    """Instead of `metric` two that pull against each other: no trial is stopped early, and the answer is their front."""
+    """Instead of `metric` two that pull against each other: none is stopped early, and the answer is their front."""
     metric: MetricConfig = Field(default_factory=_usual_metric)
     """The number that the sweep makes better; by default the model's first: kid, for images."""
     parameters: dict[str, Distribution] = Field(min_length=1)

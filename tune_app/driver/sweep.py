@@ -112,9 +112,7 @@ def _prepare(config: SweepConfig, experiment: Experiment | None = None) -> Basis
     basis = Basis(kept.data, kept.features, kept.cnn, yardstick)
     missing = [one.name for one in config.objectives if one.name == "kid_alt" and len(basis.features) < 2]
     if missing:
-        raise InputError(
-            "metric.name: kid_alt needs a second feature set, and these images have no labels to train one"
-        )
+        raise InputError("metric.name: kid_alt needs a second feature set, and without labels none can be trained")
     return basis
 
 
