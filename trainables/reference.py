@@ -141,12 +141,13 @@ def _found(tensors: Tensors, others: list[str]) -> Found:
             raise _UnfitError(f"a width of {width} is not the reference's: its GroupNorm has {GROUPS} groups")
         names = {"backbone.embedding.frequencies": "embed.W", **_leaves(UNET)}
         return _fitted("ncsn", {"width": width}, _padded(tensors), names=names)
+    told: dict[str, Scalar]
     if "encoder.fc_mu.weight" in tensors:
         told = {"width": _size(tensors, "encoder.conv1.weight"), "latent_dim": _size(tensors, "encoder.fc_mu.weight")}
         return _fitted("beta_vae", told, tensors, names=_leaves(VAE))
     if "backbone.embedding.frequencies" in tensors:
-        _check_conditioning(tensors["backbone.embedding.frequencies"])
-        return _fitted("ncsn", {"width": _size(tensors, "backbone.conv_in.weight")}, tensors)
+        told = _conditioning(tensors["backbone.embedding.frequencies"])
+        return _fitted("ncsn", {"width": _size(tensors, "backbone.conv_in.weight"), **told}, tensors)
     if "backbone.log_sigmas" in tensors:
         levels = _levels(tensors["backbone.log_sigmas"])
         width = _size(tensors, "backbone.conv_in.weight")
@@ -210,13 +211,11 @@ def _padded(tensors: Tensors) -> dict[str, Tensor]:
     return padded
 
 
-def _check_conditioning(frequencies: Tensor) -> None:
-    """Weights that were trained on ln(sigma) would take sigma for it; their frequencies are 30 times lower."""
-    if frequencies.double().square().mean().sqrt() < (SCALES["sigma"] * SCALES["log_sigma"]) ** 0.5:
-        raise _UnfitError(
-            "weights of a network that is told ln(sigma), so not the reference's; "
-            "a bare state dict does not say with which settings: score the checkpoint folder it is from"
-        )
+def _conditioning(frequencies: Tensor) -> dict[str, Scalar]:
+    """What a network of ours is told of the noise level: the frequencies of ln(sigma) are 30 times lower."""
+    if frequencies.double().square().mean().sqrt() > (SCALES["sigma"] * SCALES["log_sigma"]) ** 0.5:
+        return {}
+    return {"conditioning": "log_sigma", "input_scaling": True}  # the two go together unless somebody parts them
 
 
 def _levels(log_sigmas: Tensor) -> dict[str, Scalar]:

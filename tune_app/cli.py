@@ -225,6 +225,32 @@ def train(model: str, sets: tuple[str, ...], data: str, as_json: bool, **options
 
 
 @cli.command()
+@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="What the file does not hold, e.g. beta=4.0.")
+@click.option("--data", help="cifar10, shapes, or folder:DIR; default: what the checkpoint tells, else cifar10.")
+@click.option("--resolution", type=int, help="Side of an image in pixels; default: what the checkpoint tells, else 32.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=16),
+    default=2000,
+    show_default=True,
+    help="Images drawn for each sampling setting.",
+)
+@click.option(
+    "--nfe", type=click.IntRange(min=1), default=100, show_default=True, help="Network evaluations of a sampled image."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of every random draw.")
+@as_json
+def score(checkpoint: Path, sets: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Measure CHECKPOINT like a trial: one of ours, or a .pth file of the reference project."""
+    from tune_app.score import score as measure
+    from tune_app.score import score_lines
+
+    found = measure(checkpoint, assigned(sets), say=lambda line: _say([line], quiet=True), **options)
+    _show(found, score_lines(found), as_json=as_json)
+
+
+@cli.command()
 def schema() -> None:
     """Print the JSON schema of a SPACE file, for editors that complete and check."""
     from tune_app.config.load import schema as json_schema

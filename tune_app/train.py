@@ -40,7 +40,7 @@ def train_once(
             f"{model} trains nothing; `train` takes {', '.join(n for n, m in MODELS.items() if m.uses_images)}"
         )
     name, path = data_choice(data)
-    _check_data(name, path)
+    check_data(name, path)
     check_writable(out)
     from trainables import data as data_sets
     from trainables.trial import Trial
@@ -88,7 +88,8 @@ def _trained() -> list[str]:
     return [name for name, model in MODELS.items() if model.uses_images]
 
 
-def _check_data(name: str, path: str | None) -> None:
+def check_data(name: str, path: str | None) -> None:
+    """Raise InputError unless there is a data set `name` that takes, or does not take, a path."""
     sets = ("cifar10", "shapes", "folder")
     if name not in sets:
         raise InputError(f"--data {name}: there is no such data set", nearest(name, list(sets)))

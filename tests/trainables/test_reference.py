@@ -220,10 +220,12 @@ def test_earlier_networks_of_the_reference_without_normalisation_are_refused(fil
             reference.read(file)
 
 
-def test_weights_that_know_ln_sigma_are_not_taken_for_weights_that_know_sigma(file: Path) -> None:
-    torch.save(ncsn({**OWN["unet"], "conditioning": "log_sigma"}).state_dict(), file)
-    with pytest.raises(CheckpointError, match=r"told ln\(sigma\).*score the checkpoint folder"):
-        reference.read(file)
+@pytest.mark.parametrize("conditioning", ["sigma", "log_sigma"])
+def test_the_frequencies_tell_what_our_own_network_knows_of_the_noise_level(conditioning: str, file: Path) -> None:
+    torch.save(ncsn({**OWN["unet"], "conditioning": conditioning}).state_dict(), file)
+    params = reference.read(file).params
+    assert params["conditioning"] == conditioning
+    assert params["input_scaling"] == (conditioning == "log_sigma")
 
 
 @pytest.mark.parametrize(

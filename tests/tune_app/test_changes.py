@@ -53,5 +53,5 @@ def test_what_decides_the_numbers_is_refused_with_both_values(key: str, value: A
     with pytest.raises(ConfigError) as caught:
         accepted(load("ncsn_space.yaml"), load("ncsn_space.yaml", set={key: value, "search.trials": 99}))
     assert said in str(caught.value)
-    assert "you may change search.trials, budget, resources, failures, wandb, notify" in str(caught.value)
+    assert "you may change search.trials, budget, resources, failures, recheck, wandb, notify" in str(caught.value)
     assert "search.trials: the" not in str(caught.value)

@@ -11,7 +11,8 @@ import optuna
 import pytest
 
 from search_spaces.to_optuna import suggest
-from tune_app.config.models import MetricConfig, SweepConfig
+from tune_app import importance
+from tune_app.config.models import SweepConfig
 from tune_app.importance import importances, near_bounds
 from tune_app.results import Report, TrialRecord
 
@@ -85,7 +86,7 @@ def test_the_seed_of_the_search_fixes_the_draws() -> None:
 def test_of_a_metric_to_maximise_the_highest_values_are_the_good_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     config = sweep("branin", PLANE)
     lowest = importances(config, drawn(config, 20, bowl))
-    monkeypatch.setattr(MetricConfig, "sign", -1, raising=False)
+    monkeypatch.setattr(importance, "sign", lambda metric: -1)
     assert importances(config, drawn(config, 20, lambda params: -bowl(params))) == lowest
 
 

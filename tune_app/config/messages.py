@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from inspect import isclass
 from typing import Any, get_args
 
@@ -60,6 +61,8 @@ def sentence(error: ErrorDetails, model: str) -> tuple[str, str | None]:
         return _unlisted(str(ctx["expected"]), value)
     if kind in ("too_short", "string_too_short"):
         return "must not be empty", None
+    if kind == "too_long":
+        return f"has at most {ctx['max_length']} entries", None
     if kind in EXPECTED:
         return f"must be {EXPECTED[kind].format(**ctx)}, not {shown(value)}", None
     return error["msg"].removeprefix("Value error, "), None
@@ -89,9 +92,17 @@ def _block(key: Key) -> type[BaseModel]:
         return DISTRIBUTIONS[str(key[2])]
     block: type[BaseModel] = SweepConfig
     for name in key:
-        annotation = block.model_fields[str(name)].annotation
-        block = next(t for t in (annotation, *get_args(annotation)) if isclass(t) and issubclass(t, BaseModel))
+        if not isinstance(name, int):  # the place in a list says nothing of what stands there
+            block = next(t for t in _types(block.model_fields[name].annotation) if issubclass(t, BaseModel))
     return block
+
+
+def _types(annotation: Any) -> Iterator[type]:
+    """The classes that an annotation is made of."""
+    if isclass(annotation) and not get_args(annotation):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _types(part)
 
 
 def _untyped(name: str, value: Any, model: str) -> tuple[str, str | None]:

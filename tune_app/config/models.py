@@ -110,6 +110,12 @@ class SchedulerConfig(Block):
         return self
 
 
+def _known_features(features: str) -> str:
+    if features not in ("auto", "randconv", "cnn") and not features.partition("inception:")[2]:
+        raise ValueError(f"must be one of auto, randconv, cnn or inception:FILE, not {features!r}")
+    return features
+
+
 class EvaluationConfig(Block):
     """What an evaluation costs."""
 
@@ -119,7 +125,7 @@ class EvaluationConfig(Block):
     """Images drawn at max_kimg."""
     nfe: int = Field(default=100, ge=1)
     """Network evaluations that one sampled image may cost."""
-    features: str = Field(default="auto", pattern=r"^(auto|randconv|cnn|inception:.+)$")
+    features: Annotated[str, AfterValidator(_known_features)] = "auto"
     """Features behind kid: randconv (fixed), cnn (trained on the labels), inception:FILE, or auto: cnn with labels."""
     report_kimg: float = Field(default=50.0, gt=0)
     """Losses are reported every so many kimg."""
