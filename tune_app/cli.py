@@ -234,7 +234,7 @@ def train(model: str, sets: tuple[str, ...], data: str, as_json: bool, **options
     type=click.IntRange(min=16),
     default=2000,
     show_default=True,
-    help="Images drawn for each sampling setting.",
+    help="Images drawn for each sampling setting tried.",
 )
 @click.option(
     "--nfe", type=click.IntRange(min=1), default=100, show_default=True, help="Network evaluations of a sampled image."

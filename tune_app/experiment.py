@@ -27,7 +27,6 @@ from tune_app.results import Records, TrialRecord
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DEFAULT_OUT = Path("experiments")
-FEATURES = "features.pt"
 TEMPORARY = ".unfinished-"
 """Begins the name of a file that is being written, until it is whole."""
 
@@ -61,7 +60,7 @@ class Experiment:
     @property
     def features(self) -> Path:
         """The weights of the cnn features that the sweep's numbers are in, where it uses them."""
-        return self.folder / FEATURES
+        return self.folder / "features.pt"
 
     @property
     def park_file(self) -> Path:

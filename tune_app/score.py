@@ -10,7 +10,7 @@ from trainables.catalog import MODELS
 from trainables.model import DataError, DataSpec, NonFiniteError, RunSpec, Scalar
 from tune_app.config.load import data_choice, model_parameters
 from tune_app.errors import InputError, TuneAppError
-from tune_app.experiment import FEATURES
+from tune_app.experiment import Experiment
 from tune_app.train import check_data
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def score(
         spec = _spec(about, sets, data=data, resolution=resolution, samples=samples, nfe=nfe, seed=seed)
         images = data_sets.load(spec.data)
         run = load(spec)
-        made = yardstick.build(images, "auto", saved=_features(path))
-        found = run.evaluate(final=True, yardstick=made)
+        features, saved = _features(path)
+        found = run.evaluate(final=True, yardstick=yardstick.build(images, features, saved=saved))
     except checkpoint.CheckpointError as error:
         raise InputError(str(error)) from None
     except DataError as error:
@@ -69,9 +69,9 @@ def score(
 
 def score_lines(found: dict[str, Any]) -> list[str]:
     """The same in words."""
-    data = found["data"]
+    name, side = found["data"]["name"], found["data"]["resolution"]
     lines = [
-        f"{found['checkpoint']}: {found['model']} on {data['name']}, {data['resolution']} x {data['resolution']} pixels",
+        f"{found['checkpoint']}: {found['model']} on {name}, {side} x {side} pixels",
         f"  features {found['features']}, {found['samples']} samples",
     ]
     lines += [f"  {name:24}{value:.6g}" for name, value in found["metrics"].items()]
@@ -166,10 +166,11 @@ def _data(told: Any, asked: str | None, resolution: int | None) -> DataSpec:
     return DataSpec(name, side, path)
 
 
-def _features(path: Path) -> bytes:
-    """The weights of the cnn features of the experiment that the checkpoint lies in, or none."""
+def _features(path: Path) -> tuple[str, bytes]:
+    """The features of the experiment that the checkpoint lies in, and the weights of the trained ones."""
     for folder in path.absolute().parents:
-        file = folder / FEATURES
-        if (folder / "events.jsonl").is_file() and file.is_file() and not file.is_symlink():
-            return file.read_bytes()
-    return b""
+        if (folder / "events.jsonl").is_file():
+            experiment = Experiment(folder)
+            saved = experiment.features.read_bytes() if experiment.features.is_file() else b""
+            return experiment.config().evaluation.features, saved
+    return "auto", b""
