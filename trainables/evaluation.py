@@ -20,7 +20,7 @@ from trainables.yardstick import Yardstick
 
 CHUNK = 256
 """Images a network sees at a time. Part of the numbers: a chain's noise is drawn a chunk at a time."""
-LOSS_IMAGES = 1024
+JUDGED_IMAGES = 1024
 SAMPLES_SHOWN = 64
 HELD_OUT_SHOWN = 32
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def evaluate(
     final: bool,
     seed: int,
 ) -> Evaluation:
-    """Held-out losses, the model's own judgement, and the distance of samples to real images for every setting.
+    """The model's own judgement of held-out images, and the distance of samples to real ones for every setting.
 
     The best setting is the result. Leaves `network` in evaluation mode. Raises NonFiniteError when a weight, a loss or
     the samples of every setting are no numbers.
@@ -83,14 +83,12 @@ def evaluate(
     settings = spec.final_sampling if final else spec.sampling
     count = spec.final_samples if final else spec.samples
     with torch.inference_mode():
-        losses = _held_out_losses(subject)
         judged = _judge(subject, spec.common_seed)
         tried = [_try(subject, setting, count, spec.nfe) for setting in settings]
         best = _best(tried, spec.metric)
         pictures = {"samples": png(best.shown / 255, columns=8), **_model_pictures(subject)}
     metrics = {
         **best.metrics,
-        **losses,
         **judged.metrics,
         "nfe": float(best.sampling.get("nfe", 1)),
         "nonfinite": sum(drawn.nonfinite for drawn in tried) / (count * len(tried)),
@@ -133,7 +131,7 @@ def _best(tried: list[Drawn], metric: str) -> Drawn:
 
 def _judge(subject: Subject, seed: int) -> Judgement:
     generator = torch.Generator(subject.device).manual_seed(seed)
-    images = subject.held_out(LOSS_IMAGES)
+    images = subject.held_out(JUDGED_IMAGES)
     factors = None if subject.data.factors is None else subject.data.factors[: len(images)]
     with autocast(subject.device):
         judged = subject.model.judge(subject.network, images, factors, generator)
@@ -141,23 +139,6 @@ def _judge(subject: Subject, seed: int) -> Judgement:
         if not isfinite(value):
             raise NonFiniteError(f"held-out {name} is {value}: lower lr or clip gradients")
     return judged
-
-
-def _held_out_losses(subject: Subject) -> dict[str, float]:
-    """The mean of each loss over held-out images, as after any warm-up."""
-    generator = subject.generator()
-    images = subject.held_out(LOSS_IMAGES)
-    totals: dict[str, float] = {}
-    for x in torch.split(images, CHUNK):
-        with autocast(subject.device):
-            losses = subject.model.loss(subject.network, x, inf, generator)
-        for name, values in losses.items():
-            totals[name] = totals.get(name, 0.0) + float(values.double().sum())
-    means = {name: total / len(images) for name, total in totals.items()}
-    for name, mean in means.items():
-        if not isfinite(mean):
-            raise NonFiniteError(f"held-out {name} is {mean}: lower lr or clip gradients")
-    return means
 
 
 def _model_pictures(subject: Subject) -> dict[str, bytes]:

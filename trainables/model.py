@@ -127,7 +127,7 @@ class ImageModel(Protocol):
         ...
 
     def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
-        """The model's own metrics of held-out images x (N, C, H, W), `bpd` among them, and its loss by noise level.
+        """The model's own metrics of held-out images x (N, C, H, W): `loss` (as after any warm-up), `bpd` and more.
 
         What has to be fitted is fitted on the first half of x and judged on the second; factors: int64 (N, F), where
         they are known.

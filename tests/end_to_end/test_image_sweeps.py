@@ -17,11 +17,13 @@ from optuna.storages.journal import JournalFileBackend
 from PIL import Image
 
 from tests.conftest import Cli, Sweep
+from trainables.metrics.cnn import Cnn, _Classifier
 
 pytestmark = pytest.mark.ray
 TINY = [
     "fixed.width=8", "fixed.batch_size=16", "scheduler.max_kimg=0.256", "scheduler.grace_kimg=0.128",
     "evaluation.report_kimg=0.064", "evaluation.samples=16", "evaluation.final_samples=16", "evaluation.nfe=6",
+    "recheck.trials=2", "recheck.draws=2", "recheck.samples=24", "recheck.nfe=20",
 ]  # fmt: skip
 ONE_WORKER = f"resources.cpu={len(os.sched_getaffinity(0))}"
 
@@ -59,8 +61,27 @@ def test_an_ncsn_sweep_searches_its_step_inside_each_evaluation_killed_or_not(cl
     finals = {int(event["trial"]): event for event in rungs if event["kimg"] == 0.256}
     for trial in study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
         assert trial.params["step_size"] == finals[trial.number]["sampling"]["step_size"]
+    assert_measured_again(found)
     baselines = [event for event in found.of("asked") if event["source"] == "baseline"]
     assert [event["params"]["num_scales"] for event in baselines] == [10, 30]
+
+
+def assert_measured_again(found: Sweep) -> None:
+    """The best two by the sweep's own values were drawn again, at a larger budget, and the answer is by that."""
+    ends = {event["trial"]: event["metrics"]["kid"] for event in found.of("ended") if event["state"] == "completed"}
+    again = {event["trial"]: event for event in found.of("rechecked")}
+    assert set(again) == set(sorted(ends, key=lambda trial: ends[trial])[:2])
+    for event in again.values():
+        assert [len(event["draws"]), len(event["same"])] == [2, 2]
+        assert event["draws"][0]["kid"] != event["draws"][1]["kid"]
+        assert event["draws"][0]["nfe"] > event["same"][0]["nfe"]
+        assert (found.folder / event["pictures"]["samples"]).is_file()
+    summary = json.loads((found.folder / "summary.json").read_text())
+    means = {trial: sum(draw["kid"] for draw in event["draws"]) / 2 for trial, event in again.items()}
+    assert summary["best"]["trial"] == min(means, key=lambda trial: means[trial])
+    assert summary["best"]["value"] == pytest.approx(min(means.values()))
+    assert summary["best"]["sweep_value"] == ends[summary["best"]["trial"]]
+    assert {row["trial"] for row in summary["answer"]["rechecked"]} == set(again)
 
 
 def killed_and_resumed(cli: Cli, folder: Path) -> Sweep:
@@ -83,10 +104,15 @@ def assert_same_numbers(first: Sweep, second: Sweep) -> None:
 
     def numbers(found: Sweep) -> list[object]:
         kept = [event for event in found.events if event["event"] in ("asked", "reported")]
-        metrics = [{k: v for k, v in e.get("metrics", {}).items() if k != "evaluation_seconds"} for e in kept]
-        return [(e["trial"], e.get("params"), e.get("curve"), m) for e, m in zip(kept, metrics, strict=True)]
+        metrics = [timeless(event.get("metrics", {})) for event in kept]
+        again = sorted((e["trial"], [timeless(draw) for draw in e["draws"]]) for e in found.of("rechecked"))
+        return [again, *((e["trial"], e.get("params"), e.get("curve"), m) for e, m in zip(kept, metrics, strict=True))]
 
     assert numbers(first) == numbers(second)
+
+
+def timeless(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.endswith("seconds")}
 
 
 @pytest.fixture
@@ -107,12 +133,32 @@ def test_a_beta_vae_sweep_on_a_folder_of_photographs(cli: Cli, folder: Path, pho
     found = sweep(cli, folder, "beta_vae_space.yaml", data=f"folder:{photographs.name}")
     last = [event for event in found.of("reported") if event["kimg"] == 0.256][-1]
     losses = {"train_loss", "loss", "recon_loss", "kl_loss", "beta_kl_loss"}
-    assert losses | {"kid", "kid_stderr"} <= last["metrics"].keys()
+    measures = {
+        "kid",
+        "kid_stderr",
+        "kid_alt",
+        "kid_blurs",
+        "fd",
+        "bpd",
+        "diversity",
+        "recon_mse",
+        "beta_eff",
+        "seconds",
+    }
+    assert losses | measures <= last["metrics"].keys()
+    assert "mig" not in last["metrics"]  # nobody knows the factors of a photograph
     assert last["pictures"].keys() == {"samples", "reconstructions", "traversal", "interpolation"}
     for path in last["pictures"].values():
         Image.open(io.BytesIO((found.folder / path).read_bytes())).verify()
     manifest = json.loads((found.folder / "manifest.json").read_text())
     assert len(manifest["data"]["fingerprint"]) == 64
+    assert list(manifest["features"]) == ["randconv", "cnn"]
+    assert last["features"] == f"randconv {manifest['features']['randconv'][:12]}"
+    assert found.of("sweep_started")[0]["features"] == manifest["features"]
+    (found.folder / "features.pt").write_bytes(Cnn(_Classifier([2])).dump())
+    refused = cli("resume", str(found.folder), "--trials", "5")
+    assert refused.returncode == 2
+    assert "numbers of two feature sets do not compare" in refused.stderr
 
 
 def test_a_photograph_of_another_size_is_named_before_anything_starts(

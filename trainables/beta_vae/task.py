@@ -77,13 +77,19 @@ class BetaVae(ImageModel):
         vae = _vae(network)
         mean, log_variance = vae.encode(x)
         z = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator, device=x.device)
-        decoded = torch.cat([vae.decode(part) for part in torch.split(z, 256)])
-        half = len(x) // 2
+        logits = torch.cat([vae.logits(part) for part in torch.split(z, 256)])
+        decoded, half = logits.sigmoid(), len(x) // 2
         errors = (decoded - x).square().double().flatten(1).mean(1)  # (N,)
         kl = kl_divergence(mean.double(), log_variance.double()).sum(1)
         nats = discretised_nats(x[half:], decoded[half:], float(errors[:half].mean())) + kl[half:]
         mse = float(errors.mean())
+        recon = float(reconstruction(logits.double(), x.double(), self.likelihood).mean())
+        weighted = self.beta * float(kl.mean())
         metrics = {
+            "loss": recon + weighted,
+            "recon_loss": recon,
+            "kl_loss": float(kl.mean()),
+            "beta_kl_loss": weighted,
             "bpd": bits_per_dim(float(nats.mean()), x[0].numel()),
             "recon_mse": mse,
             "psnr": -10 * log10(max(mse, 1e-12)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def build(spec: RunSpec) -> Run:
     return ImageRun(spec, model, images)
 
 
-LEVELS_SHOWN, LEVELS_AN_IMAGE = 16, 6
+LEVELS_SHOWN, LEVELS_AN_IMAGE = 16, 4
 
 
 class Ncsn(ImageModel):
@@ -72,6 +73,7 @@ class Ncsn(ImageModel):
         decoded = float(discretised_nats(judged, denoised(network, judged, last, generator), variance).mean())
         ends = prior_nats(self.sigmas[0], self.variance, dimensions) + decoded
         metrics = {
+            "loss": fmean(losses),
             "bpd": bits_per_dim(ends + ladder_nats(self.sigmas, losses), dimensions),
             "bpd_ct": bits_per_dim(ends + ladder_nats_continuous(self.sigmas, losses), dimensions),
         }
