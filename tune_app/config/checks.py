@@ -69,7 +69,11 @@ def _metric(config: SweepConfig) -> Iterator[Fault]:
         if metric.name not in known:
             yield Fault((*key, "name"), f"{config.model} has no metric {metric.name}", nearest(metric.name, [*known]))
         elif metric.goal != (goal := "maximize" if known[metric.name].maximize else "minimize"):
-            yield Fault((*key, "goal"), f"{metric.name} is better {'high' if goal == 'maximize' else 'low'}: {goal}")
+            yield Fault(
+                (*key, "goal"),
+                f"{metric.name} is better {'high' if goal == 'maximize' else 'low'}: {goal}",
+                "leave goal out",
+            )
         elif known[metric.name].data not in ("", config.data.name):
             yield Fault((*key, "name"), f"{metric.name} is known on data: {known[metric.name].data} alone")
     pair = tuple(metric.name for metric in config.metrics)

@@ -71,19 +71,24 @@ def resume_sweep(
         experiment.check(records, config)
         with ray_cluster.started(config.resources, address) as cluster:
             basis = _prepare(config, experiment)
-            if records.data and records.data != basis.data:
-                raise InputError(f"data: these are not the images that {experiment.folder} began with")
-            if records.features and records.features != basis.features:
-                raise InputError(
-                    f"{experiment.features}: these are not the features that the sweep began with, and numbers of two "
-                    "feature sets do not compare",
-                    hint="restore the file from a copy, or start a new experiment",
-                )
+            check_basis(records, basis, experiment)
             with _disk(experiment):
                 experiment.tidy(records)
                 write(experiment.sweep_yaml, dump(config))
             _drive(config, experiment, log, cluster, basis, console, changed=changed)
     return experiment
+
+
+def check_basis(records: Records, basis: Basis, experiment: Experiment) -> None:
+    """Raise InputError where the experiment began with other images, or its numbers are in other features."""
+    if records.data and records.data != basis.data:
+        raise InputError(f"data: these are not the images that {experiment.folder} began with")
+    if records.features and records.features != basis.features:
+        raise InputError(
+            f"{experiment.features}: these are not the features that the sweep began with, and numbers of two feature "
+            "sets do not compare",
+            hint="restore the file from a copy, or start a new experiment",
+        )
 
 
 def _drive(config: SweepConfig, experiment: Experiment, *rest: Any, **more: Any) -> None:
