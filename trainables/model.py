@@ -145,3 +145,12 @@ class NonFiniteError(ArithmeticError):
 
 class DataError(Exception):
     """A data set that is missing, damaged or of the wrong size; says what to do."""
+
+    key = "data"
+    """What of a configuration is to blame."""
+
+
+class FeaturesError(DataError):
+    """Features that cannot be had of these images, or whose weights are missing or damaged."""
+
+    key = "evaluation.features"

@@ -21,7 +21,7 @@ from trainables.metrics import cnn, randconv
 from trainables.metrics.frechet import frechet_distance, moments
 from trainables.metrics.inception import Inception
 from trainables.metrics.kid import Estimate, Reference, kid
-from trainables.model import DataError
+from trainables.model import FeaturesError
 
 REFERENCE_IMAGES, PAIRED = 2000, 5000
 FID_IMAGES = 50_000
@@ -103,7 +103,7 @@ def build(data: ImageData, features: str = "randconv", *, saved: bytes = b"", fi
     """The yardstick of `data`; `features`: auto, randconv, cnn or inception:PATH.
 
     `saved` are the weights of the cnn features that a sweep began with; without them it is trained once a data set and
-    kept in the cache folder. `fid` measures all training images too. Raises DataError where the features cannot be had.
+    kept in the cache folder. `fid` measures all training images too. Raises FeaturesError where there are none to be had.
     """
     main, other = _pair(features, labelled=len(data.classes) > 1)
     makers: dict[str, Callable[[], FeatureSet]] = {
@@ -133,7 +133,7 @@ def trained(data: ImageData) -> cnn.Cnn:
         if path.exists():
             try:
                 return cnn.Cnn.load(path.read_bytes())
-            except DataError:
+            except FeaturesError:
                 path.unlink()
         found = cnn.train(data.train, targets, precision.default_device())
         partial = path.with_suffix(f".{os.getpid()}")
@@ -161,7 +161,7 @@ def _pair(features: str, *, labelled: bool) -> tuple[str, str]:
     if name == "auto":
         name = "cnn" if labelled else "randconv"
     if name == "cnn" and not labelled:
-        raise DataError("evaluation.features: cnn needs images of two classes or more; take randconv")
+        raise FeaturesError("cnn needs images of two classes or more; take randconv")
     if name == "cnn":
         return name, "randconv"
     return name, "cnn" if labelled else {"inception": "randconv"}.get(name, "")

@@ -187,7 +187,8 @@ def best(experiment: str, out: Path, as_json: bool) -> None:
     from tune_app.status import answer, answer_lines
 
     found = answer(find(experiment, out))
-    _show(found["best"], answer_lines(found), as_json=as_json)
+    winner = found["best"] and {**found["best"], **({"front": found["front"]} if found["front"] else {})}
+    _show(winner, answer_lines(found), as_json=as_json)
 
 
 @cli.command()

@@ -50,7 +50,7 @@ def score(
     except checkpoint.CheckpointError as error:
         raise InputError(str(error)) from None
     except DataError as error:
-        raise InputError(f"data: {error}") from None
+        raise InputError(f"{error.key}: {error}") from None
     except NonFiniteError as error:
         raise TuneAppError(f"{path}: {error}") from None
     if path.is_file():

@@ -12,7 +12,7 @@ from torchvision.models import Inception3
 
 from trainables.metrics import inception
 from trainables.metrics.inception import FILE, SHA256, Inception, tf1_resize
-from trainables.model import DataError
+from trainables.model import FeaturesError
 
 
 def random_weights() -> dict[str, Tensor]:
@@ -105,18 +105,18 @@ def test_images_of_another_shape_are_refused(extract: Inception, shape: tuple[in
 
 
 def test_missing_file_is_named_and_the_right_one_too(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"nowhere\.pth does not exist: get {FILE}"):
+    with pytest.raises(FeaturesError, match=rf"nowhere\.pth does not exist: get {FILE}"):
         Inception(tmp_path / "nowhere.pth")
 
 
 def test_folder_is_not_a_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"is not a file: get {FILE}"):
+    with pytest.raises(FeaturesError, match=f"is not a file: get {FILE}"):
         Inception(tmp_path)
 
 
 def test_wrong_file_is_refused_by_its_digest(tmp_path: Path) -> None:
     digest = save({}, tmp_path / "other.pth")
-    with pytest.raises(DataError, match=rf"other\.pth has SHA-256 {digest}, expected {SHA256}: get {FILE}"):
+    with pytest.raises(FeaturesError, match=rf"other\.pth has SHA-256 {digest}, expected {SHA256}: get {FILE}"):
         Inception(tmp_path / "other.pth")
 
 
@@ -132,7 +132,7 @@ class Bomb:
 def test_pickle_that_runs_code_is_refused_unrun(tmp_path: Path, zipped: bool) -> None:
     path, mark = tmp_path / "bomb.pth", tmp_path / "exploded"
     digest = save({"fc.weight": Bomb(mark)}, path, zipped=zipped)
-    with pytest.raises(DataError, match="does not hold the weights"):
+    with pytest.raises(FeaturesError, match="does not hold the weights"):
         Inception(path, sha256=digest)
     assert not mark.exists()
 
@@ -141,13 +141,13 @@ def test_pickle_that_runs_code_is_refused_unrun(tmp_path: Path, zipped: bool) ->
 def test_file_of_other_content_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "text.pth"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="does not hold the weights"):
+    with pytest.raises(FeaturesError, match="does not hold the weights"):
         Inception(path, sha256=sha256(content).hexdigest())
 
 
 def test_weights_of_another_network_are_refused(weights: dict[str, Tensor], tmp_path: Path) -> None:
     digest = save({name: weight for name, weight in weights.items() if name != "fc.bias"}, tmp_path / "less.pth")
-    with pytest.raises(DataError, match="does not hold the weights"):
+    with pytest.raises(FeaturesError, match="does not hold the weights"):
         Inception(tmp_path / "less.pth", sha256=digest)
 
 

@@ -67,7 +67,7 @@ def mass(k: int, mean: float, sd: float) -> float:
 def test_masses_are_those_of_the_definition(mean: float, sd: float) -> None:
     nats = nats_of_all_values(mean, sd**2)
     known = {k: found for k in range(256) if (found := mass(k, mean, sd)) > 1e-280}
-    assert len(known) > 10
+    assert known
     for k, found in known.items():
         assert float(nats[k]) == pytest.approx(-log(found), rel=1e-9, abs=1e-12)
 

@@ -25,7 +25,7 @@ def search(tmp_path: Path) -> Iterator[tuple[Search, EventLog, Limits]]:
     experiment = create(tmp_path, "branin")
     log, records = EventLog(experiment.events), Records()
     log.subscribe(records.apply)
-    teller = study.rebuild(experiment, "branin", [], config.space, "value")
+    teller = study.rebuild(experiment, "branin", [], config.space, ["value"])
     log.listen(teller)
     limits = Limits(config.budget, experiment, records)
     cluster = Cluster(cpus=1, gpus=1, slots=1, local=True, scratch=tmp_path)
@@ -76,3 +76,35 @@ def test_held_trials_wait_and_are_released(search: tuple[Search, EventLog, Limit
     assert handed.next_trial() is not None
     limits.full = True
     assert handed.is_finished()
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_two_objectives_are_told_to_the_sampler_together(sampler: str, tmp_path: Path) -> None:
+    config = load(
+        "beta_vae_space.yaml",
+        profile="laptop",
+        set={"metrics": "[kid, factorvae]", "search.sampler": sampler, "resources.gpu": 1},
+    )
+    experiment = create(tmp_path, "two")
+    log, records = EventLog(experiment.events), Records()
+    log.subscribe(records.apply)
+    teller = study.rebuild(experiment, "two", [], config.space, [one.name for one in config.objectives])
+    log.listen(teller)
+    limits = Limits(config.budget, experiment, records)
+    cluster = Cluster(cpus=1, gpus=1, slots=1, local=True, scratch=tmp_path)
+    handed = Search(
+        config, experiment, log, records, teller, limits, cluster=cluster, arguments=lambda record: {"of": record.id}
+    )
+    for number in range(8):
+        trial = handed.next_trial()
+        assert trial is not None
+        metrics = {"kid": 1.0 + number, "factorvae": number / 8}
+        log.append(
+            "reported", trial=trial.trial_id, kimg=48.0, seconds=1.0, rung=True, metrics=metrics, decision="stop"
+        )
+        handed.on_trial_complete(trial.trial_id)
+    log.close()
+    assert [str(direction.name) for direction in teller.study.directions] == ["MINIMIZE", "MAXIMIZE"]
+    assert [trial.values for trial in teller.study.trials] == [[1.0 + n, n / 8] for n in range(8)]
+    assert len(teller.study.best_trials) == 8  # each is better than the others in one of the two
+    assert teller.best == list(range(8))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.model import DataError
+from trainables.model import FeaturesError
 
 RECIPE = "cnn 1"
 """Raise it when the same images would give other features."""
@@ -55,13 +55,15 @@ class Cnn:
 
     @classmethod
     def load(cls, content: bytes) -> Cnn:
-        """From what `dump` gave, read as weights alone; raises DataError where it is anything else."""
+        """From what `dump` gave, read as weights alone; raises FeaturesError where it is anything else."""
         try:
             found: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
             network = _Classifier(found["sizes"])
             network.load_state_dict(found["weights"])
         except Exception as error:
-            raise DataError(f"the weights of the cnn features cannot be read: {str(error).splitlines()[0]}") from None
+            raise FeaturesError(
+                f"the weights of the cnn features cannot be read: {str(error).splitlines()[0]}"
+            ) from None
         return cls(network)
 
 

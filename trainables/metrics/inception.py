@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import inception as tv
 
-from trainables.model import DataError
+from trainables.model import FeaturesError
 from trainables.precision import default_device
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -36,7 +36,7 @@ class Inception:
     name = "inception"
 
     def __init__(self, path: Path, *, sha256: str = SHA256) -> None:
-        """Raises DataError where `path` is missing, is not the file of `sha256` or cannot be read."""
+        """Raises FeaturesError where `path` is missing, is not the file of `sha256` or cannot be read."""
         self.device = default_device()
         self.network = _load(path, sha256).to(self.device)
         self.fingerprint = new_digest(f"{RECIPE} {sha256}".encode()).hexdigest()
@@ -72,19 +72,19 @@ def _load(path: Path, sha256: str) -> nn.Module:
     """The network of the file, which is read only if its bytes are those asked for."""
     try:
         if not path.is_file():
-            raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}: {REMEDY}")
+            raise FeaturesError(f"{path} {'is not a file' if path.exists() else 'does not exist'}: {REMEDY}")
         with path.open("rb") as file:  # checked and read through one handle
             digest = new_digest()
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
             if digest.hexdigest() != sha256:
-                raise DataError(f"{path} has SHA-256 {digest.hexdigest()}, expected {sha256}: {REMEDY}")
+                raise FeaturesError(f"{path} has SHA-256 {digest.hexdigest()}, expected {sha256}: {REMEDY}")
             file.seek(0)
             return _network(torch.load(file, map_location="cpu", weights_only=True))
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): make it readable, or {REMEDY}") from error
+        raise FeaturesError(f"{path} cannot be read ({error.strerror}): make it readable, or {REMEDY}") from error
     except MALFORMED as error:  # torch's own text is no use: it advises to load the file without the guard
-        raise DataError(f"{path} does not hold the weights of Inception-v3 and nothing else: {REMEDY}") from error
+        raise FeaturesError(f"{path} does not hold the weights of Inception-v3 and nothing else: {REMEDY}") from error
 
 
 def _network(weights: dict[str, Tensor]) -> nn.Module:

@@ -205,5 +205,5 @@ def prepared(spec: RunSpec, *, features: str, saved: bytes, fid: bool) -> tuple[
         return ray.get(kept), yardstick
     except RayTaskError as error:
         if isinstance(error.cause, DataError):
-            raise InputError(f"data: {error.cause}") from None
+            raise InputError(f"{error.cause.key}: {error.cause}") from None
         raise

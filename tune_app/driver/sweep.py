@@ -112,13 +112,19 @@ def _prepare(config: SweepConfig, experiment: Experiment | None = None) -> Basis
     saved = experiment.features.read_bytes() if experiment and experiment.features.is_file() else b""
     fid = config.evaluation.final_samples >= FID_IMAGES or config.recheck.samples >= FID_IMAGES
     kept, yardstick = ray_cluster.prepared(
-        run_spec(config, {}, seed=0), features=config.evaluation.features, saved=saved, fid=fid
+        run_spec(config, {}, seed=0), features=_absolute(config.evaluation.features), saved=saved, fid=fid
     )
     basis = Basis(kept.data, kept.features, kept.cnn, yardstick)
     missing = [one.name for one in config.objectives if one.name == "kid_alt" and len(basis.features) < 2]
     if missing:
         raise InputError("metric.name: kid_alt needs a second feature set, and without labels none can be trained")
     return basis
+
+
+def _absolute(features: str) -> str:
+    """The same, a file named from the folder of the driver, which a worker need not share."""
+    kind, colon, path = features.partition(":")
+    return f"{kind}{colon}{Path(path).expanduser().absolute()}" if path else features
 
 
 def _manifest(config: SweepConfig, cluster: Cluster, basis: Basis, about: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from search_spaces.to_wandb import parameters
 from tune_app.config.models import SweepConfig
 from tune_app.events import Event
 from tune_app.experiment import Experiment, write_json
-from tune_app.results import Records, TrialRecord, best
+from tune_app.results import Records, TrialRecord, best, describe
 from tune_app.trackers import workspace
 
 CONNECT_SECONDS = 20.0
@@ -136,7 +136,7 @@ class Mirror:
             self._next[record.id] = step + 1
         if record.ended:
             reason = record.reason if record.state != "failed" else record.failures[-1]["message"]
-            for name, value in {"state": record.state, "reason": reason}.items():
+            for name, value in {"state": record.state, "reason": reason, **self._again(record)}.items():
                 run.summary[name] = value
             run.tags = self._tags(record)
             self._finish(record.id, exit_code=int(record.state == "failed"))
@@ -163,6 +163,12 @@ class Mirror:
             run.define_metric("*", step_metric="kimg")
             self._runs[record.id], self._next[record.id] = run, run.starting_step
             return run
+
+    def _again(self, record: TrialRecord) -> dict[str, float]:
+        """What the trial measured at the end with fresh seeds, where it was."""
+        metric = self._config.metric.name
+        found = record.recheck.estimate(metric) if record.recheck else None
+        return {f"final_{metric}": found[0], f"final_{metric}_stderr": found[1]} if found else {}
 
     def _tags(self, record: TrialRecord) -> tuple[str, ...]:
         stopped = ["stopped-by-asha"] if record.reason == "asha" else []
@@ -226,7 +232,7 @@ class Mirror:
             return
         run = self._open(winner)
         with _reaching():
-            value = f"{self._config.metric.name} {winner.value(self._config.metric.name):.4g}"
+            value = f"{self._config.metric.name} {describe(winner, self._config.metric.name)['value']:.4g}"
             run.alert(f"{self._config.name}: {self._records.state}", f"best trial {winner.id}, {value}")
             if self._config.wandb.log_model and winner.checkpoints:
                 artifact = wandb.Artifact(self._experiment.folder.name, type="model", metadata=winner.params)
