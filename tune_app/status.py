@@ -34,7 +34,7 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
         f"  searches {', '.join(config.parameters)}",
         f"  rungs at {ladder} kimg; {stopping}",
         f"  {plan.kimg_least:g} to {plan.kimg_most:g} kimg of training; the time is shown once the first trial reports",
-        f"  a trial takes {plan.cpu:g} CPU and {plan.gpu:g} GPU",
+        f"  a trial takes {plan.cpu:g} CPU and {plan.gpu if isinstance(plan.gpu, str) else f'{plan.gpu:g}'} GPU",
     ]
     limits = ", ".join(
         f"{value:g} {name.replace('_', ' ')}" for name, value in plan.budget.items() if value is not None
