@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -21,7 +22,9 @@ class RayCluster:
 
     def __init__(self, folder: Path, process: subprocess.Popen[str], environment: dict[str, str]) -> None:
         assert process.stdout is not None
-        said = json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        assert line, (folder / "log").read_text()
+        said = json.loads(line)
         self.folder, self.environment = folder, environment
         self.address: str = said["address"]
         self.dashboard: str = said["dashboard"]
@@ -53,10 +56,11 @@ def ray_cluster(workers: list[dict[str, float]], *, token: str | None) -> Iterat
         (folder / "token").write_text(token)
         environment["RAY_AUTH_TOKEN_PATH"] = str(folder / "token")
     command = [sys.executable, "-W", "ignore", "-m", "tests.ray_cluster", json.dumps(workers)]
-    process = subprocess.Popen(
-        command, cwd=Path(__file__).parents[1], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=Path(__file__).parents[1], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=log, text=True,
+        )  # fmt: skip
     try:
         yield RayCluster(folder, process, environment)
     finally:
@@ -71,10 +75,16 @@ def ray_cluster(workers: list[dict[str, float]], *, token: str | None) -> Iterat
 def main() -> None:
     from ray.cluster_utils import Cluster
 
-    common = {"node_ip_address": "127.0.0.1", "object_store_memory": 100_000_000}
+    def own(name: str) -> dict[str, Any]:
+        """Each node unpacks a job's files in its own folder, as on a machine of its own."""
+        folder = os.path.join(os.environ["RAY_TMPDIR"], name)
+        return {"node_ip_address": "127.0.0.1", "object_store_memory": 100_000_000, "temp_dir": folder}
+
     head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": 0, "dashboard_agent_listen_port": 0}
-    cluster = Cluster(initialize_head=True, head_node_args={**common, **head})
-    nodes = [cluster.add_node(**common, **worker) for worker in json.loads(sys.argv[1])]
+    cluster = Cluster(initialize_head=True, head_node_args={**own("ray"), **head})
+    wanted = enumerate(json.loads(sys.argv[1]))
+    nodes = [cluster.add_node(wait=False, **own(f"w{i}"), **worker) for i, worker in wanted]
+    cluster.wait_for_nodes()
     raylets = [node.all_processes["raylet"][0].process.pid for node in nodes]
     dashboard = f"http://{cluster.head_node.webui_url}"
     print(json.dumps({"address": cluster.address, "dashboard": dashboard, "raylets": raylets}), flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import shutil
@@ -89,6 +90,7 @@ class Jobs:
         self._say = say
         self.address = _dashboard(address)
         use_token()
+        logging.disable(logging.INFO)  # Ray's client tells of its own doings
         if _is_open(self.address):
             say(f"warning: {self.address} takes jobs from anybody who reaches it; give the cluster a token "
                 "(RAY_AUTH_MODE=token on its nodes)")  # fmt: skip
@@ -167,7 +169,7 @@ class Jobs:
             for text in whole:
                 number += 1
                 if number > printed:
-                    self._say(text)
+                    self._say(text.expandtabs())
         return max(printed, number)
 
     @contextmanager

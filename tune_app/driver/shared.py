@@ -44,7 +44,7 @@ def _asked(nodes: dict[str, Any], marker: Path, secret: str) -> list[str]:
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task, going = ray.remote(seen).options(num_cpus=0, max_retries=0), {}
+    task, going = ray.remote(num_cpus=0, max_retries=0)(seen), {}
     for node, about in nodes.items():
         there = NodeAffinitySchedulingStrategy(node, soft=False)
         going[task.options(scheduling_strategy=there).remote(str(marker), secret)] = about["NodeManagerAddress"]
