@@ -77,7 +77,7 @@ def main() -> None:
 
     def own(name: str) -> dict[str, Any]:
         """Each node unpacks a job's files in its own folder, as on a machine of its own."""
-        folder = os.path.join(os.environ["RAY_TMPDIR"], name)
+        folder = f"{os.environ['RAY_TMPDIR']}/{name}"
         return {"node_ip_address": "127.0.0.1", "object_store_memory": 100_000_000, "temp_dir": folder}
 
     head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": 0, "dashboard_agent_listen_port": 0}

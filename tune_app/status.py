@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +93,7 @@ def answer(experiment: Experiment) -> dict[str, Any]:
 
 def answer_lines(found: dict[str, Any]) -> list[str]:
     """The answer in words: the winner, what ended how, where the pictures are, what to do next."""
-    folder, metric = Path(found["experiment"]), found["metric"]["name"]
-    where = os.path.relpath(folder)
+    where, metric = Experiment(Path(found["experiment"])).shown, found["metric"]["name"]
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
     spent = (
         f" in {clock(found['cost']['hours'] * 3600)}, {found['cost']['kimg']:g} kimg trained" if "cost" in found else ""

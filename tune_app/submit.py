@@ -21,7 +21,7 @@ import search_spaces
 import trainables
 import tune_app
 from tune_app.config.models import SweepConfig
-from tune_app.driver.cluster import use_token
+from tune_app.driver.cluster import PLACES, use_token
 from tune_app.errors import InputError, TuneAppError
 
 SUFFIXES = (".py", ".yaml", ".json")
@@ -30,7 +30,6 @@ DASHBOARD = "http://127.0.0.1:8265"
 ANSWER_SECONDS, LOOK_SECONDS, LOST_SECONDS = 5.0, 1.0, 60.0
 STOP_SECONDS = 30
 """What a driver needs to park its trials and leave, W&B apart; Ray's own 3 would kill it in the middle."""
-PLACES = "RAY_AUTH_TOKEN, a file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token"
 WANDB_KEY = (
     "W&B's key is never sent: the head takes WANDB_API_KEY from its own environment, or ~/.netrc; else `sync` later"
 )

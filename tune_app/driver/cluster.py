@@ -47,6 +47,7 @@ LOCAL = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
 }
+PLACES = "RAY_AUTH_TOKEN, a file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token"
 SECRETS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 CONNECT_SECONDS, LOOK_SECONDS, WORD_SECONDS = 5.0, 2.0, 60.0
 PATIENCE_SECONDS = 1800.0
@@ -167,7 +168,7 @@ def _connect(**arguments: Any) -> None:
             ray.init(**arguments, log_to_driver=False, logging_level="error", configure_logging=True)
     except AuthenticationError:
         raise InputError(f"--address {where}: the cluster does not take this token, or none was found",
-            hint="put the cluster's own into RAY_AUTH_TOKEN, a file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token",
+            hint=f"put the cluster's own into {PLACES}",
         ) from None  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         lines = [line.strip() for line in str(error).strip().splitlines()]
@@ -178,7 +179,8 @@ def _connect(**arguments: Any) -> None:
                 hint="both must be the same; `tune_app submit` runs the sweep with the cluster's own",
             ) from None
         message = "Ray did not start on this machine" if where == "local" else f"--address {where}: no cluster answers"
-        raise InputError(f"{message}: {lines[0]}") from None
+        hint = None if where == "local" else f"its token is looked for in {PLACES}"
+        raise InputError(f"{message}: {lines[0]}", hint=hint) from None
 
 
 @contextmanager

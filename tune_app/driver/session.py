@@ -54,7 +54,7 @@ def drive(
     book = RungBook(config.rungs, config.scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None)
     replay(book, log.events, config.metric.name)
     limits = Limits(config.budget, experiment, records)
-    hint = f"mend that, then carry on with: python -m tune_app resume {os.path.relpath(experiment.folder)}"
+    hint = f"mend that, then carry on with: python -m tune_app resume {experiment.shown}"
     with limits.storage():
         teller = study.rebuild(experiment, config.name, log.events, config.space, names)
         log.listen(teller)
