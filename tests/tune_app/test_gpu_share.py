@@ -91,7 +91,7 @@ def test_the_share_is_that_of_the_tightest_gpu_and_the_slots_follow(
     assert (config.resources.gpu, cluster.slots) == (0.3333, 12)
     assert said[1] == "resources.gpu: auto: a trial needs up to 11.0 of the 40 GB of a B, so it gets 0.3333 of it"
     needs["B"] = [(39.0, "B", 40.0)]
-    with pytest.raises(InputError, match="a trial needs up to 39.0 GB, and a B has 40"):
+    with pytest.raises(InputError, match=r"a trial needs up to 39\.0 GB, and a B has 40"):
         gpu_share.settled(auto(), cluster, Basis(), said.append)
 
 
