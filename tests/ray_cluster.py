@@ -29,11 +29,11 @@ class RayCluster:
         self.address: str = said["address"]
         self.dashboard: str = said["dashboard"]
         self.raylets: list[int] = said["raylets"]
-        """Of the worker nodes."""
+        """Of the worker nodes that are alive."""
 
-    def kill_node(self, number: int) -> None:
-        """SIGKILL to a worker node: its raylet with all that it started, first of all the trials."""
-        raylet = psutil.Process(self.raylets[number])
+    def kill_node(self) -> None:
+        """SIGKILL to a worker node: its raylet with all that it started."""
+        raylet = psutil.Process(self.raylets.pop())
         for process in [raylet, *raylet.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
