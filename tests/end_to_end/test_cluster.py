@@ -14,7 +14,7 @@ from tests.conftest import Sweep
 from tests.ray_cluster import RayCluster, ray_cluster
 
 pytestmark = pytest.mark.ray
-TOKEN = "a token of this test alone, and of no other"
+TOKEN, KEY = "a token of this test alone, and of no other", "a key of W&B, which stays with its owner"
 BLIND = """
 import sys
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_a_submitted_sweep_survives_the_loss_of_a_node(cluster: RayCluster, fold
     with subprocess.Popen(
         [*command, "--out", str(folder), "--wandb", "disabled"],
         cwd=folder,
-        env=cluster.environment,
+        env={**cluster.environment, "WANDB_API_KEY": KEY},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -166,6 +166,8 @@ def _connect(**arguments: Any) -> None:
     try:
         with _secrets_kept():
             ray.init(**arguments, log_to_driver=False, logging_level="error", configure_logging=True)
+    except SystemExit:  # what Ray makes of a SIGTERM while it starts
+        raise KeyboardInterrupt from None
     except AuthenticationError:
         raise InputError(f"--address {where}: the cluster does not take this token, or none was found",
             hint=f"put the cluster's own into {PLACES}",
