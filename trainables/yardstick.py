@@ -103,7 +103,7 @@ def build(data: ImageData, features: str = "randconv", *, saved: bytes = b"", fi
     """The yardstick of `data`; `features`: auto, randconv, cnn or inception:PATH.
 
     `saved` are the weights of the cnn features that a sweep began with; without them it is trained once a data set and
-    kept in the cache folder. `fid` measures all training images too. Raises FeaturesError where there are none to be had.
+    kept in the cache folder. `fid` measures all training images too. Raises FeaturesError where it cannot be made.
     """
     main, other = _pair(features, labelled=len(data.classes) > 1)
     makers: dict[str, Callable[[], FeatureSet]] = {
