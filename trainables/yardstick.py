@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from statistics import fmean
 from typing import Protocol
 
 import torch
@@ -49,9 +50,12 @@ class Measure:
         self._train = (
             None if train is None else moments(torch.cat([features(chunk) for chunk in torch.split(train, 1000)]))
         )
-        half = len(reference) // 2 if len(reference) >= 2 * FEWEST else 0
-        # an image and its own blur are alike, so that one half is blurred and the other compared with
-        self.blurred = kid(features(blurred(reference[half:])), Reference(found[:half] if half else found)).value
+        # an image and its own blur are alike: the even ones blurred are held against the odd ones, and the other way
+        soft = features(blurred(reference))
+        halves = [(soft[::2], found[1::2]), (soft[1::2], found[::2])]
+        if len(reference) < 2 * FEWEST:
+            halves = [(soft, found)]
+        self.blurred = fmean(kid(one, Reference(other)).value for one, other in halves)
 
     @property
     def label(self) -> str:
