@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,14 @@ def record(config: SweepConfig, number: int, params: Params, value: float) -> Tr
     return TrialRecord(f"{number:04d}", dict(params), "sampler", state="completed", reports=[report])
 
 
-def swept(folder: Path, metric: str, sampler: str) -> dict[str, tuple[float, float]]:
+def ruined(params: Params) -> float:
+    """The same, but a large dummy makes the worst trials of all."""
+    return kid(params) + 10 * (params[DUMMY] > 4)
+
+
+def swept(folder: Path, metric: str, sampler: str, value: Callable[[Params], float]) -> dict[str, tuple[float, float]]:
     """Importances by the completed trials of a search on `metric`."""
     config = space(folder, SPACE.replace("METRIC", metric).replace("SAMPLER", sampler))
-    value = {"bpd": bpd, "kid": kid}[metric]
     found: Any = Asked(config)
     while len(found.trials) < config.search.trials:
         params, sampling = found.ask(), tried(config, len(found.trials))
@@ -78,7 +83,7 @@ def swept(folder: Path, metric: str, sampler: str) -> dict[str, tuple[float, flo
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_the_step_is_no_more_important_to_likelihood_than_a_dummy(folder: Path, sampler: str) -> None:
-    found = swept(folder, "bpd", sampler)
+    found = swept(folder, "bpd", sampler, bpd)
     (step, step_sd), (dummy, dummy_sd) = found["step_size"], found[DUMMY]
     assert step <= dummy + step_sd + dummy_sd
     assert step < 0.2
@@ -87,10 +92,16 @@ def test_the_step_is_no_more_important_to_likelihood_than_a_dummy(folder: Path, 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_the_step_is_the_most_important_to_samples_and_the_dummy_stays_below(folder: Path, sampler: str) -> None:
-    found = swept(folder, "kid", sampler)
+    found = swept(folder, "kid", sampler, kid)
     assert next(iter(found)) == "step_size"
     assert found["step_size"][0] - found["step_size"][1] > found[DUMMY][0] + found[DUMMY][1]
     assert found[DUMMY][0] < 0.2
+
+
+def test_what_ruins_a_few_trials_is_not_what_makes_the_good_ones(folder: Path) -> None:
+    found = swept(folder, "kid", "random", ruined)
+    assert next(iter(found)) == "step_size"
+    assert found["step_size"][0] > 2 * found[DUMMY][0]
 
 
 def test_a_search_is_not_led_astray_by_a_parameter_that_decides_nothing(folder: Path) -> None:
