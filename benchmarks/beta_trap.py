@@ -2,8 +2,8 @@
 
 The loss is least where beta is near its lower bound, whatever the model is worth; KID has its optimum inside. Prints
 both answers and a table, and ends with 1 unless (1) the least loss lies in the lowest quarter of the range of beta,
-(2) the least KID lies inside the range, (3) the loss's choice has more than 1.3 times the least KID. About 10 minutes on
-two cores: python benchmarks/beta_trap.py
+(2) the least KID lies inside the range, (3) the loss's choice has more than 1.3 times the least KID. About 10 minutes
+on two cores: python benchmarks/beta_trap.py
 """
 
 from __future__ import annotations
@@ -20,17 +20,22 @@ from tune_app.experiment import find
 from tune_app.results import Records
 
 BETAS = [0.0002, 0.00065, 0.0021, 0.0068, 0.022, 0.072, 0.24, 0.76, 2.5, 8.0]
-SETTINGS = {
-    "parameters": f"{{beta: {{type: categorical, choices: {BETAS}}}}}",
-    "fixed": "{width: 8, batch_size: 128, lr: 0.006, latent_dim: 32, likelihood: gaussian, kl_warmup_kimg: 0}",
-    "baselines": "[]",
-    "search.sampler": "grid",
-    "search.trials": str(len(BETAS)),
-    "scheduler.type": "none",
-    "evaluation.final_samples": "2000",
-    "recheck.trials": "0",
-}
-SHOWN = (
+SPACE = """
+version: 1
+name: beta-trap-{metric}
+model: beta_vae
+data: {{name: shapes, resolution: 16}}
+metric: {{name: {metric}}}
+parameters:
+  beta: {{type: categorical, choices: {betas}}}
+fixed: {{width: 8, latent_dim: 32, batch_size: 128, lr: 6.0e-3}}
+search: {{sampler: grid, seed: {seed}}}
+scheduler: {{type: none, max_kimg: {kimg}}}
+evaluation: {{final_samples: 2000, features: randconv, report_kimg: 24}}
+recheck: {{trials: 0}}
+resources: {{cpu: 1, gpu: 0}}
+"""
+SHOWN = [
     "loss",
     "recon_mse",
     "kl",
@@ -43,7 +48,7 @@ SHOWN = (
     "factorvae",
     "dci",
     "active_units",
-)
+]
 WORSE = 1.3
 
 Rows = dict[float, dict[str, float]]
@@ -77,16 +82,11 @@ def main() -> None:
 
 def sweep(metric: str, kimg: float, seed: int, out: Path) -> Rows:
     """Run the grid; the last rung's metrics by beta."""
-    name = f"beta-trap-{metric}"
-    settings = {
-        **SETTINGS,
-        "metric.name": metric,
-        "scheduler.max_kimg": str(kimg),
-        "evaluation.report_kimg": str(kimg / 8),
-    }
-    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "tune_app", "run", "beta_vae_space.yaml", "--profile", "laptop", "--name", name]
-    subprocess.run([*command, "--seed", str(seed), "--out", str(out), "--wandb", "disabled", *sets], check=True)
+    out.mkdir(parents=True, exist_ok=True)
+    space = out / f"beta-trap-{metric}.yaml"
+    space.write_text(SPACE.format(metric=metric, betas=BETAS, seed=seed, kimg=kimg))
+    command = [sys.executable, "-m", "tune_app", "run", str(space), "--profile", "none", "--out", str(out)]
+    subprocess.run([*command, "--wandb", "disabled"], check=True)
     records = Records(read(find("latest", out).events)).trials.values()
     return {float(record.params["beta"]): record.rungs[-1].metrics for record in records if record.rungs}
 
