@@ -99,10 +99,14 @@ class Yardstick:
         """Metrics of samples uint8 (N, C, H, W)."""
         features = self.main.features(samples)
         value, stderr = self.main.kid(features)
-        found = {"kid": value, "kid_stderr": stderr, "kid_blurs": value / self.main.blurred}
+        found = {"kid": value, "kid_stderr": stderr}
+        if self.main.blurred > 0:  # else the images are flat
+            found["kid_blurs"] = value / self.main.blurred
         if self.other:
             found["kid_alt"], found["kid_alt_stderr"] = self.other.kid(self.other.features(samples))
-        return {**found, **self.main.frechet(features), "diversity": mean_distance(samples) / self.spread}
+        if self.spread > 0:
+            found["diversity"] = mean_distance(samples) / self.spread
+        return {**found, **self.main.frechet(features)}
 
 
 def build(data: ImageData, features: str = "randconv", *, saved: bytes = b"", fid: bool = False) -> Yardstick:
