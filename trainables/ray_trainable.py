@@ -117,6 +117,14 @@ def recheck(spec: RunSpec, checkpoints: list[str], yardstick: Any, threads: int,
         return str(error)
 
 
+def need(spec: RunSpec, yardstick: Any) -> tuple[float, str, float]:
+    """The GPU memory of a run of `spec` in GB, the GPU's name and its size."""
+    from trainables import memory
+
+    found = memory.need(spec, yardstick)
+    return found.gb, found.gpu, found.gpu_gb
+
+
 @lru_cache(maxsize=1)
 def _shared(reference: Any) -> Any:
     """What lies in Ray's object store there, once a process."""

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -37,13 +38,17 @@ def cli(debug: bool) -> None:
 set_option = click.option(
     "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override any key, e.g. search.seed=1."
 )
-address_option = click.option("--address", help="An existing Ray cluster; default: a private Ray on this machine.")
+address_option = click.option(
+    "--address",
+    callback=lambda _context, _option, value: None if value == "local" else value,
+    help="A Ray cluster: host:port, auto (the one of this machine), or local, a private Ray, which is the default.",
+)
 
 
-def selection(command: Command) -> Command:
+def selection(command: Command, *, required: bool = True) -> Command:
     """Options shared by the commands that read a SPACE file."""
     options = [
-        click.argument("space"),
+        click.argument("space", required=required),
         click.option(
             "--profile", metavar="NAME", help="Overlay of the file to use; `none` takes the file as it stands."
         ),
@@ -128,6 +133,59 @@ def resume(
     more = {} if trials is None else {"search.trials": str(trials)}
     resume_sweep(known, known.config({**assigned(sets), **more}), address=address, console=_console(quiet=as_json))
     _finish(known, as_json=as_json)
+
+
+@cli.command()
+@partial(selection, required=False)
+@click.option("--dry-run", is_flag=True, help="List the files that would be sent, and send nothing.")
+@click.option("--no-wait", is_flag=True, help="Print the job's id and leave it to run.")
+@click.option("--status", "status_of", metavar="ID", help="Show where a job stands.")
+@click.option("--logs", "logs_of", metavar="ID", help="Print what a job has said so far.")
+@click.option("--stop", "stop_of", metavar="ID", help="End a job; its trials checkpoint, and the same submit resumes.")
+@as_json
+def submit(
+    as_json: bool,
+    dry_run: bool,
+    no_wait: bool,
+    status_of: str | None,
+    logs_of: str | None,
+    stop_of: str | None,
+    **options: Any,
+) -> None:
+    """Run the sweep of SPACE as a job of the Ray cluster whose dashboard is --address; leaves with its exit code.
+
+    A relative --out lies in the home folder of the cluster's head.
+    """
+    from tune_app.config.load import find
+    from tune_app.submit import WANDB_KEY, Jobs, pack, parcel_lines
+
+    quiet = as_json or no_wait
+    if asked := status_of or logs_of or stop_of:
+        jobs = Jobs(options["address"], lambda line: _say([line], quiet=True))
+        if stop_of:
+            jobs.stop(asked)
+        found = {**jobs.status(asked), **({"log": jobs.logs(asked)} if logs_of else {})}
+        _show(found, found["log"].splitlines() if logs_of else [f"{asked}: {found['state'].lower()}"], as_json=as_json)
+        return
+    if options["space"] is None:
+        raise click.UsageError("Missing argument 'SPACE'.")
+    profile = None if options["profile"] == AS_IT_STANDS else options["profile"]
+    config = _load(options, profile=profile)
+    parcel = pack(find(options["space"]), config, options)
+    if dry_run:
+        _show(parcel.as_json(), parcel_lines(parcel.as_json()), as_json=as_json)
+        return
+    jobs = Jobs(options["address"], lambda line: _say([line], quiet=quiet))
+    if config.wandb.mode not in ("offline", "disabled"):
+        _say([WANDB_KEY], quiet=quiet)
+    job = jobs.send(parcel)
+    if no_wait:
+        _show({"job": job}, [job], as_json=as_json)
+        return
+    _say([f"job {job}; a Ctrl-C leaves it running, `submit --stop {job}` ends it"], quiet=quiet)
+    found = jobs.follow(job)
+    _show(found, [f"job {job}: {found['state'].lower()}"], as_json=as_json)
+    sys.exit(found["exit_code"])
 
 
 @cli.command()
@@ -338,14 +396,23 @@ def assigned(sets: tuple[str, ...]) -> dict[str, str]:
 
 def _select(options: dict[str, Any], *, quiet: bool) -> tuple[SweepConfig, dict[str, Any]]:
     """The configuration the options ask for, the first line printed, and what the manifest says of the choice."""
-    from tune_app.config.load import find, load, profile_names
+    from tune_app.config.load import find, profile_names
 
     path = find(options["space"])
     profile, why = _profile(options["profile"], list(profile_names(path)), options["address"])
     _say([why], quiet=quiet)
-    config = load(path, profile=profile, set=assigned(options["sets"]),
-                       **{key: options[key] for key in ("data", "trials", "seed", "name", "wandb")})  # fmt: skip
-    return config, {"profile": profile or AS_IT_STANDS, "source": str(path), "command": ["tune_app", *sys.argv[1:]]}
+    return _load(options, profile=profile), {
+        "profile": profile or AS_IT_STANDS,
+        "source": str(path),
+        "command": ["tune_app", *sys.argv[1:]],
+    }
+
+
+def _load(options: dict[str, Any], *, profile: str | None) -> SweepConfig:
+    from tune_app.config.load import load
+
+    return load(options["space"], profile=profile, set=assigned(options["sets"]),
+                **{key: options[key] for key in ("data", "trials", "seed", "name", "wandb")})  # fmt: skip
 
 
 def _profile(asked: str | None, known: list[str], address: str | None) -> tuple[str | None, str]:

@@ -38,6 +38,11 @@ class Experiment:
     folder: Path
 
     @property
+    def shown(self) -> str:
+        """The folder, from the current one where that is shorter."""
+        return min(os.path.relpath(self.folder), str(self.folder), key=len)
+
+    @property
     def sweep_yaml(self) -> Path:
         return self.folder / "sweep.yaml"
 

@@ -26,7 +26,8 @@ class Plan:
     sampling_settings: int
     """Sampling settings tried in a rung's evaluation."""
     cpu: float
-    gpu: float
+    gpu: float | str
+    """A number, or `auto`."""
     budget: dict[str, float | None]
 
     def as_json(self) -> dict[str, Any]:

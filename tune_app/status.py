@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
         f"  searches {', '.join(config.parameters)}",
         f"  rungs at {ladder} kimg; {stopping}",
         f"  {plan.kimg_least:g} to {plan.kimg_most:g} kimg of training; the time is shown once the first trial reports",
-        f"  a trial takes {plan.cpu:g} CPU and {plan.gpu:g} GPU",
+        f"  a trial takes {plan.cpu:g} CPU and {plan.gpu if isinstance(plan.gpu, str) else f'{plan.gpu:g}'} GPU",
     ]
     limits = ", ".join(
         f"{value:g} {name.replace('_', ' ')}" for name, value in plan.budget.items() if value is not None
@@ -94,8 +93,7 @@ def answer(experiment: Experiment) -> dict[str, Any]:
 
 def answer_lines(found: dict[str, Any]) -> list[str]:
     """The answer in words: the winner, what ended how, where the pictures are, what to do next."""
-    folder, metric = Path(found["experiment"]), found["metric"]["name"]
-    where = os.path.relpath(folder)
+    where, metric = Experiment(Path(found["experiment"])).shown, found["metric"]["name"]
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
     spent = (
         f" in {clock(found['cost']['hours'] * 3600)}, {found['cost']['kimg']:g} kimg trained" if "cost" in found else ""

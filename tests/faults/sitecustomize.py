@@ -2,11 +2,14 @@
 
 TUNE_APP_FAULTS: `trial:fault`, comma-separated, for Branin sweeps with seed 0; `*` is every trial. error raises at each
 step from the second report on; die ends the process once; nan makes every value no number; gpu_memory is out of memory
-until the trial has a whole GPU; disk_full lets no checkpoint be written.
+until the trial has a whole GPU, gpu_half until it has half of one; disk_full lets no checkpoint be written.
+TUNE_APP_MEET: a number of GPUs; each trial notes its GPU in TUNE_APP_FAULTS_ONCE/SHARE and waits there until as many
+trials have come as fit on those GPUs.
 """
 
 import errno
 import os
+import time
 from pathlib import Path
 
 
@@ -16,6 +19,8 @@ def _break(faults: dict[str, str]) -> None:
     train, write = branin.Branin.train, checkpoint.write
 
     def train_with_fault(self: branin.Branin, images: int) -> dict[str, float]:
+        if self.meet and self._images == 0:
+            _meet(self)
         losses = train(self, images)
         if self._images < 2000 or self.fault is None:
             return losses
@@ -23,11 +28,9 @@ def _break(faults: dict[str, str]) -> None:
             raise ValueError("a fault of this trial's own\nin two lines")
         if self.fault == "die" and _once("die"):
             os._exit(9)
-        if self.fault == "gpu_memory":
-            import ray
-
-            share = ray.get_runtime_context().get_assigned_resources()["GPU"]
-            if share < 1:
+        if self.fault in ("gpu_memory", "gpu_half"):
+            share = _share()
+            if share < (1 if self.fault == "gpu_memory" else 0.5):
                 raise RuntimeError(f"CUDA out of memory. Tried to allocate 2.00 GiB with {share:g} of a GPU")
         return losses
 
@@ -39,12 +42,31 @@ def _break(faults: dict[str, str]) -> None:
     def build(spec: object) -> branin.Branin:
         run = branin.Branin(spec)
         number = str((spec.seed - 1) // 7919)
-        run.fault = faults.get(number, faults.get("*"))
+        run.number, run.fault = number, faults.get(number, faults.get("*"))
+        run.meet = int(os.environ.get("TUNE_APP_MEET", 0))
         if run.fault == "nan":
             run._bias = float("nan")
         return run
 
     branin.Branin.train, branin.build, checkpoint.write = train_with_fault, build, write_with_fault
+
+
+def _share() -> float:
+    import ray
+
+    return ray.get_runtime_context().get_assigned_resources()["GPU"]
+
+
+def _meet(run: object) -> None:
+    expected, run.meet = round(run.meet / _share()), 0
+    place = Path(os.environ["TUNE_APP_FAULTS_ONCE"], f"{_share():g}")
+    place.mkdir(exist_ok=True)
+    (place / f"{run.number}-on-{os.environ['CUDA_VISIBLE_DEVICES']}").touch()
+    for _ in range(1000):
+        if len(list(place.iterdir())) >= expected:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"{len(list(place.iterdir()))} of {expected} trials came")
 
 
 def _once(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import inf, log
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -14,6 +14,8 @@ from trainables.catalog import MODELS, sign
 from tune_app.config import checks
 
 MOST_RUNGS = 50
+LEAST_SHARE = 0.125
+"""Of a GPU: `gpu: auto` packs no more than eight trials on one."""
 
 
 class Block(BaseModel):
@@ -144,18 +146,29 @@ class RecheckConfig(Block):
     """Network evaluations that one sampled image may cost."""
 
 
+def _share(gpu: Any) -> Any:
+    if gpu == "auto" or (isinstance(gpu, int | float) and not isinstance(gpu, bool) and 0 <= gpu < inf):
+        return gpu
+    raise ValueError(f"must be a number from 0 on, or auto, not {gpu!r}")
+
+
 class ResourcesConfig(Block):
     """What a trial occupies."""
 
     cpu: float = Field(default=2.0, gt=0)
     """CPU cores."""
-    gpu: float = Field(default=0.25, ge=0)
-    """A share of one GPU up to 1, or a whole number of GPUs."""
+    gpu: Annotated[float | Literal["auto"], BeforeValidator(_share)] = 0.25
+    """A share of one GPU up to 1, a whole number of GPUs, or auto: the smallest share that holds a trial, measured."""
+
+    @property
+    def gpus(self) -> float:
+        """What a trial occupies; of auto, the least that it may turn out to be."""
+        return LEAST_SHARE if self.gpu == "auto" else self.gpu
 
     @model_validator(mode="after")
     def _gpus_are_shared_or_whole(self) -> Self:
-        if self.gpu > 1 and self.gpu != int(self.gpu):
-            raise ValueError(f"gpu ({self.gpu:g}) must be a share up to 1 or a whole number")
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpu ({self.gpus:g}) must be a share up to 1 or a whole number")
         return self
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from math import floor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.model import RunSpec
 from tune_app.config.models import ResourcesConfig
+from tune_app.driver.fit import Node, described, slots
 from tune_app.driver.machine import cpus, local_gpus
 from tune_app.driver.scratch import scratch_folder
 from tune_app.errors import InputError
@@ -44,11 +47,16 @@ LOCAL = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
 }
+PLACES = "RAY_AUTH_TOKEN, a file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token"
 SECRETS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS, LOOK_SECONDS, WORD_SECONDS = 5.0, 2.0, 60.0
+PATIENCE_SECONDS = 1800.0
+"""How long the start waits for a node that an autoscaler may add."""
+NODE_GROUP = "ray.io/node-group"
+"""Label of nodes that KubeRay or the cluster launcher has started, and may start more of."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cluster:
     """What there is to run on; `slots` trials at once."""
 
@@ -58,15 +66,36 @@ class Cluster:
     local: bool
     scratch: Path
     """A private folder for what Ray writes of its own."""
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    """What a trial occupies."""
+    _looked: float = 0.0
+    _spare: int = 0
+    """One trial more than fits is kept waiting where an autoscaler may answer that with another node."""
+
+    def room(self) -> int:
+        """Trials that may be given out now: `slots`, counted anew on a cluster, whose nodes come and go."""
+        if not self.local and time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self.count()
+            self._spare = int(_grows())
+        return self.slots + self._spare
+
+    def count(self) -> None:
+        """Look at the nodes, and how many trials fit on them."""
+        nodes = _nodes()
+        self.cpus, self.gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
+        self.slots = sum(slots(self.resources, node) for node in nodes)
 
 
 @contextmanager
-def started(resources: ResourcesConfig, address: str | None) -> Iterator[Cluster]:
+def started(
+    resources: ResourcesConfig, address: str | None, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Cluster]:
     """Ray, joined at `address` or started here and ended with the block; raises InputError if no trial would fit."""
     os.environ.update(TUNE)
     if address is None:
         os.environ.update(LOCAL)
-        _check_local(resources)
+        _check_fits(resources, [{"CPU": float(cpus()), "GPU": float(local_gpus())}], "this machine")
     private = scratch_folder()
     scratch = Path(tempfile.mkdtemp(dir=private))
     mask = os.umask(0o077)
@@ -74,8 +103,15 @@ def started(resources: ResourcesConfig, address: str | None) -> Iterator[Cluster
         if address is None:
             # in a file of ours, as Ray's own place for it is the home folder, which may not be writable
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(private / "token")
-        _connect(**_arguments(address, scratch))
-        yield _look(resources, local=address is None, scratch=scratch)
+            _connect(**_private(scratch))
+        else:
+            join(address)
+            _await_room(resources, say)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own would leave with an exit code of 1
+        cluster = Cluster(0, 0, 0, local=address is None, scratch=scratch, resources=resources)
+        cluster.count()
+        yield cluster
     finally:
         with suppress(ImportError):
             import ray
@@ -86,34 +122,65 @@ def started(resources: ResourcesConfig, address: str | None) -> Iterator[Cluster
 
 
 def gpus(address: str | None) -> int:
-    """GPUs of this machine, or of the Ray cluster at `address`."""
+    """GPUs of this machine, or of the Ray cluster at `address`, which stays joined."""
     if address is None:
         return local_gpus()
-    os.environ.update(TUNE)
-    _connect(address=address, log_to_driver=False, logging_level="error")
+    join(address)
     import ray
 
-    try:
-        return int(ray.cluster_resources().get("GPU", 0))
-    finally:
-        ray.shutdown()
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def join(address: str) -> None:
+    """Make this process a driver of the cluster at `address`. Raises InputError."""
+    if address.startswith("ray://"):
+        raise InputError(
+            f"--address {address}: a sweep's log is written by its driver, which Ray's client cannot carry to the head",
+            hint="use `tune_app submit SPACE --address http://HEAD:8265`, or --address host:port on a node of it",
+        )
+    os.environ.update(TUNE)
+    use_token()
+    import ray
+
+    if not ray.is_initialized():
+        workers = {"env_vars": {name: TUNE[name] for name in ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",)}}
+        _connect(address=address, runtime_env=workers)
+
+
+def use_token() -> None:
+    """Have Ray send the token that lies in one of its own places, unless it is told not to."""
+    places = [os.environ.get("RAY_AUTH_TOKEN_PATH"), Path("~/.ray/auth_token").expanduser()]
+    if os.environ.get("RAY_AUTH_TOKEN") or any(place and Path(place).is_file() for place in places):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _connect(**arguments: Any) -> None:
     """ray.init, with a sentence where it fails."""
     import ray
     from ray._private import worker
+    from ray.exceptions import AuthenticationError
 
     worker._worker_logs_enabled = False  # else Ray prints its own words of lost workers into ours
-    _check_answers(arguments["address"])
+    where = arguments["address"]
+    _check_answers(where)
     try:
         with _secrets_kept():
-            ray.init(**arguments)
+            ray.init(**arguments, log_to_driver=False, logging_level="error", configure_logging=True)
+    except AuthenticationError:
+        raise InputError(f"--address {where}: the cluster does not take this token, or none was found",
+            hint=f"put the cluster's own into {PLACES}",
+        ) from None  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        first = str(error).strip().splitlines()[0]
-        where = arguments["address"]
+        lines = [line.strip() for line in str(error).strip().splitlines()]
+        if lines[0].startswith("Version mismatch"):
+            theirs, ours = lines[1:3], lines[4:6]
+            raise InputError(
+                f"--address {where}: the cluster runs {', '.join(theirs)}; this process {', '.join(ours)}",
+                hint="both must be the same; `tune_app submit` runs the sweep with the cluster's own",
+            ) from None
         message = "Ray did not start on this machine" if where == "local" else f"--address {where}: no cluster answers"
-        raise InputError(f"{message}: {first}") from None
+        hint = None if where == "local" else f"its token is looked for in {PLACES}"
+        raise InputError(f"{message}: {lines[0]}", hint=hint) from None
 
 
 @contextmanager
@@ -137,12 +204,8 @@ def _check_answers(address: str) -> None:
         raise InputError(f"--address {address}: nothing answers there ({error})") from None
 
 
-def _arguments(address: str | None, scratch: Path) -> dict[str, Any]:
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
-    if address is not None:
-        return {**common, "address": address}
+def _private(scratch: Path) -> dict[str, Any]:
     return {
-        **common,
         "address": "local",
         "num_cpus": cpus(),
         "num_gpus": local_gpus(),
@@ -153,39 +216,47 @@ def _arguments(address: str | None, scratch: Path) -> dict[str, Any]:
     }
 
 
-def _check_local(resources: ResourcesConfig) -> None:
-    _check_fits(resources, [{"CPU": float(cpus()), "GPU": float(local_gpus())}], "this machine")
-
-
-def _check_fits(resources: ResourcesConfig, nodes: list[dict[str, float]], where: str) -> None:
-    for node in nodes:
-        if resources.cpu <= node.get("CPU", 0) and resources.gpu <= node.get("GPU", 0):
-            return
-    most = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
-    raise InputError(
-        f"resources: a trial asks for {resources.cpu:g} CPUs and {resources.gpu:g} GPUs, but {where} has {most}",
-        hint="lower them, for instance with --set resources.gpu=0 --set resources.cpu=1, or take --profile laptop",
-    )
-
-
-def _look(resources: ResourcesConfig, *, local: bool, scratch: Path) -> Cluster:
+def _nodes() -> list[Node]:
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    _check_fits(resources, nodes, "this machine" if local else "no node of the cluster fits it: it")
-    slots = sum(_slots(resources, node) for node in nodes)
-    total = [sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")]
-    return Cluster(cpus=total[0], gpus=total[1], slots=slots, local=local, scratch=scratch)
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _slots(resources: ResourcesConfig, node: dict[str, float]) -> int:
-    """Trials that fit on one node at once; a fraction of a GPU is never spread over two."""
-    by_cpu = floor(node.get("CPU", 0) / resources.cpu + 1e-9)
-    if resources.gpu == 0:
-        return by_cpu
-    gpus = floor(node.get("GPU", 0) + 1e-9)
-    by_gpu = gpus * floor(1 / resources.gpu + 1e-9) if resources.gpu <= 1 else floor(gpus / resources.gpu)
-    return min(by_cpu, by_gpu)
+def _grows() -> bool:
+    """Whether something may add nodes to the cluster when trials wait for one."""
+    import ray
+
+    return any(NODE_GROUP in (node.get("Labels") or {}) for node in ray.nodes())
+
+
+def _await_room(resources: ResourcesConfig, say: Callable[[str], None]) -> None:
+    """Return once a trial fits on a node of the cluster; raises InputError where none does and none will be added."""
+    import ray
+
+    began, wanted, asked = time.monotonic(), {"CPU": resources.cpu, "GPU": resources.gpus}, None
+    while True:
+        nodes = _nodes()
+        if not _grows() or time.monotonic() - began > PATIENCE_SECONDS:
+            _check_fits(resources, nodes, "no node of the cluster fits it: it")
+        if any(slots(resources, node) for node in nodes):
+            break
+        if asked is None:  # a placement group, as it ends with this driver, however that dies
+            asked = ray.util.placement_group([{kind: amount for kind, amount in wanted.items() if amount}])
+        minutes = PATIENCE_SECONDS / 60
+        say(f"waiting up to {minutes:g} minutes for a node with {described([wanted])}; there is {described(nodes)}")
+        ray.wait([asked.ready()], timeout=WORD_SECONDS)
+    if asked is not None:
+        ray.util.remove_placement_group(asked)
+
+
+def _check_fits(resources: ResourcesConfig, nodes: list[Node], where: str) -> None:
+    if any(slots(resources, node) for node in nodes):
+        return
+    asked = {"CPU": resources.cpu, "GPU": resources.gpus}
+    raise InputError(
+        f"resources: a trial asks for {described([asked])}, but {where} has {described(nodes)}",
+        hint="lower them, for instance with --set resources.gpu=0 --set resources.cpu=1, or take --profile laptop",
+    )
 
 
 def prepared(spec: RunSpec, *, features: str, saved: bytes, fid: bool) -> tuple[Prepared, ObjectRef]:

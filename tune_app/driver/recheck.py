@@ -37,7 +37,7 @@ def recheck(
         return
     note(f"measuring the best {len(waiting)} again with fresh seeds: {', '.join(record.id for record in waiting)}")
     plan = config.recheck.model_dump(exclude={"trials"})
-    task = ray.remote(measured).options(num_cpus=config.resources.cpu, num_gpus=config.resources.gpu)
+    task = ray.remote(measured).options(num_cpus=config.resources.cpu, num_gpus=config.resources.gpus)
     going: dict[ray.ObjectRef, TrialRecord] = {}
     while (waiting or going) and not limits.interrupted:
         while waiting and len(going) < cluster.slots:

@@ -61,7 +61,7 @@ def _repeat(lines: Iterator[str], say: Callable[[str], None]) -> None:
 
 
 def _later(experiment: Experiment) -> str:
-    return f"python -m tune_app sync {os.path.relpath(experiment.folder)}"
+    return f"python -m tune_app sync {experiment.shown}"
 
 
 def _may_have_key() -> bool:

@@ -43,19 +43,19 @@ class Search(SearchAlgorithm):
         arguments: Arguments,
     ) -> None:
         self._config, self._experiment, self._log, self._records = config, experiment, log, records
-        self._teller, self._limits, self._slots, self._arguments = teller, limits, cluster.slots, arguments
+        self._teller, self._limits, self._room, self._arguments = teller, limits, cluster.room, arguments
         self._unfinished = deque(record.id for record in records.trials.values() if not record.ended)
         self._live: set[str] = set()
         self._closed = False
         self._total = trial_count(config)
         self._grid = _shuffled_grid(config) if config.search.sampler == "grid" else None
         self._storage = StorageContext(storage_path=str(cluster.scratch), experiment_dir_name="trials")
-        self._cold = cluster.slots if reuses_actors(config) else 0
+        self._cold = cluster.slots if reuses_actors(config, cluster) else 0
 
     def next_trial(self) -> TrackedTrial | None:
         self._limits.look()  # while no trial runs, Tune calls nothing else
         with self._limits.storage():
-            if not self.is_finished() and not self._limits.held and len(self._live) < self._slots:
+            if not self.is_finished() and not self._limits.held and len(self._live) < self._room():
                 return self._warm_up() if self._cold else self._next()
         return None
 
@@ -145,7 +145,7 @@ class Search(SearchAlgorithm):
         return TrackedTrial(
             name,
             resources=resources,
-            gpu=resources.gpu if gpu is None else gpu,
+            gpu=resources.gpus if gpu is None else gpu,
             retries=retries,
             config=config,
             storage=self._storage,
@@ -176,9 +176,9 @@ class Search(SearchAlgorithm):
         return {}
 
 
-def reuses_actors(config: SweepConfig) -> bool:
-    """Short CPU trials share their actor; a GPU trial of minutes gets a clean process."""
-    return config.resources.gpu == 0
+def reuses_actors(config: SweepConfig, cluster: Cluster) -> bool:
+    """Short CPU trials of one machine share their actor; a GPU trial of minutes gets a clean process."""
+    return cluster.local and config.resources.gpu == 0
 
 
 def _decided(record: TrialRecord) -> bool:

@@ -54,7 +54,7 @@ def drive(
     book = RungBook(config.rungs, config.scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None)
     replay(book, log.events, config.metric.name)
     limits = Limits(config.budget, experiment, records)
-    hint = f"mend that, then carry on with: python -m tune_app resume {os.path.relpath(experiment.folder)}"
+    hint = f"mend that, then carry on with: python -m tune_app resume {experiment.shown}"
     with limits.storage():
         teller = study.rebuild(experiment, config.name, log.events, config.space, names)
         log.listen(teller)
@@ -109,7 +109,7 @@ def _run(
 ) -> None:
     # as many trials may start at once as run at once; Tune's own choice is one after the other
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what goes wrong is ours to say, in a sentence
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(cluster.slots, 16))
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(max(cluster.slots, 1), 16))
     if search.is_finished():
         return
     tune.run(
@@ -120,7 +120,7 @@ def _run(
         scheduler=scheduler,
         stop=limits,
         callbacks=[Pulse(console.pulse)],
-        reuse_actors=reuses_actors(config),
+        reuse_actors=reuses_actors(config, cluster),
         raise_on_failed_trial=False,
         verbose=0,
     )

@@ -15,6 +15,8 @@ from tune_app.config.load import dump, restored
 from tune_app.config.models import SweepConfig
 from tune_app.driver import cluster as ray_cluster
 from tune_app.driver.cluster import Cluster
+from tune_app.driver.gpu_share import settled
+from tune_app.driver.shared import check_shared
 from tune_app.driver.spec import Basis, run_spec
 from tune_app.errors import InputError, StorageError
 from tune_app.events import EventLog
@@ -43,8 +45,11 @@ def run_sweep(
     path = config.data.path
     if path and not address and not Path(path).expanduser().is_dir():
         raise InputError(f"data: {path} is not a folder")
-    with ray_cluster.started(config.resources, address) as cluster:
+    say = (console or Quiet()).note
+    with ray_cluster.started(config.resources, address, say) as cluster:
+        check_shared(out)
         basis = _prepare(config)
+        config = settled(config, cluster, basis, say)
         experiment = create(out, config.name, only=only)
         with experiment.locked():
             with _disk(experiment):
@@ -67,11 +72,17 @@ def resume_sweep(
     with experiment.locked(), closing(EventLog(experiment.events)) as log:
         records = Records(log.events)
         begun = restored(records.config, experiment.events) if records.config else config
+        if config.resources.gpu == "auto":
+            resources = config.resources.model_copy(update={"gpu": begun.resources.gpu})
+            config = config.model_copy(update={"resources": resources})
         changed = accepted(begun, config)
         experiment.check(records, config)
-        with ray_cluster.started(config.resources, address) as cluster:
+        say = (console or Quiet()).note
+        with ray_cluster.started(config.resources, address, say) as cluster:
+            check_shared(experiment.folder)
             basis = _prepare(config, experiment)
             check_basis(records, basis, experiment)
+            config = settled(config, cluster, basis, say)
             with _disk(experiment):
                 experiment.tidy(records)
                 write(experiment.sweep_yaml, dump(config))

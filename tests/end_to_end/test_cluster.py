@@ -1,0 +1,80 @@
+"""A sweep on a cluster of three nodes: submitted, told of, hit, and ended all the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Sweep
+from tests.ray_cluster import RayCluster, ray_cluster
+
+pytestmark = pytest.mark.ray
+TOKEN = "a token of this test alone, and of no other"
+BLIND = """
+import sys
+from pathlib import Path
+from tune_app.driver import cluster, shared
+from tune_app.errors import InputError
+
+cluster.join(sys.argv[1])
+shared.check_shared(Path("experiments"))
+assert not list(Path().iterdir()), "something was left behind"
+shared.MARKER = "elsewhere/"  # which a driver's machine has and no other
+Path("elsewhere").mkdir()
+Path.write_text = lambda *_: None
+try:
+    shared.check_shared(Path("experiments"))
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    with ray_cluster([{"num_cpus": 2}, {"num_cpus": 2}], token=TOKEN) as found:
+        yield found
+
+
+def test_nodes_that_do_not_see_the_experiment_folder_are_named(cluster: RayCluster, folder: Path) -> None:
+    command = [sys.executable, "-c", BLIND, cluster.address]
+    done = subprocess.run(command, cwd=folder, env=cluster.environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    blind = "127.0.0.1 does not see what this one writes there"
+    assert done.stdout.strip() == f"experiments is not shared by the nodes of the cluster: {blind}; {blind}"
+
+
+def test_a_submitted_sweep_survives_the_loss_of_a_node(cluster: RayCluster, folder: Path) -> None:
+    short = ("--trials", "4", "--set", "scheduler.max_kimg=9", "--set", "fixed.step_seconds=0.3")
+    command = [sys.executable, "-m", "tune_app", "submit", "branin_space.yaml", "--address", cluster.dashboard, *short]
+    said = ""
+    with subprocess.Popen(
+        [*command, "--out", str(folder), "--wandb", "disabled"],
+        cwd=folder,
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as submit:
+        assert submit.stdout is not None
+        for line in submit.stdout:
+            said += line
+            if "at 3 kimg" in line and len(cluster.raylets) == 2:
+                cluster.kill_node()
+        submit.wait(timeout=60)
+    assert submit.returncode == 0, said
+    assert "warning" not in said, "the cluster has a token"
+    assert TOKEN not in said
+    (experiment,) = folder.iterdir()
+    sweep = Sweep(experiment)
+    assert {failure["kind"] for failure in sweep.of("failed")} == {"worker_lost"}
+    assert Counter(event["trial"] for event in sweep.of("ended")) == dict.fromkeys(("0000", "0001", "0002", "0003"), 1)
+    assert sweep.summary["state"] == "completed"
+    assert len(sweep.of("asked")) == 4
+    assert TOKEN not in "".join(
+        path.read_text() for path in experiment.rglob("*") if path.suffix in (".json", ".jsonl")
+    )
