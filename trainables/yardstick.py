@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from statistics import fmean
 from typing import Protocol
 
 import torch
@@ -20,7 +21,7 @@ from trainables.data.cache import cache_folder, locked
 from trainables.metrics import cnn, randconv
 from trainables.metrics.frechet import frechet_distance, moments
 from trainables.metrics.inception import Inception
-from trainables.metrics.kid import Estimate, Reference, kid
+from trainables.metrics.kid import FEWEST, Estimate, Reference, kid
 from trainables.model import FeaturesError
 
 REFERENCE_IMAGES, PAIRED = 2000, 5000
@@ -49,7 +50,12 @@ class Measure:
         self._train = (
             None if train is None else moments(torch.cat([features(chunk) for chunk in torch.split(train, 1000)]))
         )
-        self.blurred = kid(features(blurred(reference)), self._reference).value
+        # an image and its own blur are alike: the even ones blurred are held against the odd ones, and the other way
+        soft = features(blurred(reference))
+        halves = [(soft[::2], found[1::2]), (soft[1::2], found[::2])]
+        if len(reference) < 2 * FEWEST:
+            halves = [(soft, found)]
+        self.blurred = fmean(kid(one, Reference(other)).value for one, other in halves)
 
     @property
     def label(self) -> str:
@@ -93,17 +99,21 @@ class Yardstick:
         """Metrics of samples uint8 (N, C, H, W)."""
         features = self.main.features(samples)
         value, stderr = self.main.kid(features)
-        found = {"kid": value, "kid_stderr": stderr, "kid_blurs": value / self.main.blurred}
+        found = {"kid": value, "kid_stderr": stderr}
+        if self.main.blurred > 0:  # else the images are flat
+            found["kid_blurs"] = value / self.main.blurred
         if self.other:
             found["kid_alt"], found["kid_alt_stderr"] = self.other.kid(self.other.features(samples))
-        return {**found, **self.main.frechet(features), "diversity": mean_distance(samples) / self.spread}
+        if self.spread > 0:
+            found["diversity"] = mean_distance(samples) / self.spread
+        return {**found, **self.main.frechet(features)}
 
 
 def build(data: ImageData, features: str = "randconv", *, saved: bytes = b"", fid: bool = False) -> Yardstick:
     """The yardstick of `data`; `features`: auto, randconv, cnn or inception:PATH.
 
     `saved` are the weights of the cnn features that a sweep began with; without them it is trained once a data set and
-    kept in the cache folder. `fid` measures all training images too. Raises FeaturesError where there are none to be had.
+    kept in the cache folder. `fid` measures all training images too. Raises FeaturesError where it cannot be made.
     """
     main, other = _pair(features, labelled=len(data.classes) > 1)
     makers: dict[str, Callable[[], FeatureSet]] = {

@@ -310,6 +310,46 @@ def score(checkpoint: Path, sets: tuple[str, ...], as_json: bool, **options: Any
 
 
 @cli.command()
+@address_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="experiments",
+    show_default=True,
+    metavar="DIR",
+    help="Where experiments are to be kept.",
+)
+@as_json
+def doctor(out: Path, address: str | None, as_json: bool) -> None:
+    """Show what a sweep needs and whether it is here, and what to do where it is not. Starts nothing."""
+    from dataclasses import asdict
+
+    from tune_app.doctor import can_run, doctor_lines, examine
+
+    rows = examine(out, address, os.environ)
+    document = {"can_run": can_run(rows), "rows": [asdict(row) for row in rows]}
+    _show(document, doctor_lines(rows), as_json=as_json)
+    sys.exit(0 if can_run(rows) else 1)
+
+
+@cli.command()
+@selection
+@click.option("--image", default=f"tune_app:{__version__}", show_default=True, help="Image of every pod; see docker/.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Pods that run trials.")
+def manifest(image: str, workers: int, **options: Any) -> None:
+    """Print Kubernetes YAML (a KubeRay RayJob) that runs SPACE on a cluster of its own; --out is the pods' folder."""
+    from tune_app.config.load import find
+    from tune_app.manifest import entrypoint, render
+
+    if options["address"] is not None:
+        raise InputError("--address: the manifest makes a cluster of its own", hint="`submit` goes to one that runs")
+    options["profile"] = options["profile"] or AS_IT_STANDS  # this machine's GPUs say nothing of the cluster's
+    config, _ = _select(options, quiet=True)
+    space = find(options["space"]).read_text()
+    _print(render(config, space, entrypoint(config.name, options), out=options["out"], image=image, workers=workers))
+
+
+@cli.command()
 def schema() -> None:
     """Print the JSON schema of a SPACE file, for editors that complete and check."""
     from tune_app.config.load import schema as json_schema

@@ -1,29 +1,26 @@
-"""Which parameters decided a sweep, with how sure that is; and where the best value leans on a bound."""
+"""Which parameters decided a sweep, with how sure that is."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from math import isfinite, log
+from math import isfinite
 
 import numpy as np
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
-from search_spaces.distributions import Categorical, Float, Int, Scalar
+from search_spaces.distributions import Scalar
 from search_spaces.to_optuna import distribution
-from trainables.catalog import MODELS, sign
+from trainables.catalog import sign
 from tune_app.config.models import SweepConfig
-from tune_app.plan import RUNG_SETTINGS
 from tune_app.results import TrialRecord
 
 LEAST_TRIALS = 8
 GOOD_TRIALS = 5
-NEAR = 0.05
-"""The part of a range, on its own scale, that lies at a bound."""
 
 
 def importances(
@@ -50,12 +47,6 @@ def importances(
     table = {name: np.array([share.get(name, 0.0) for share in shares]) for name in judged}
     found = {name: (float(column.mean()), float(column.std())) for name, column in table.items()}
     return dict(sorted(found.items(), key=lambda item: -item[1][0]))
-
-
-def near_bounds(config: SweepConfig, params: Mapping[str, Scalar]) -> list[str]:
-    """A sentence for each searched number of `params` at a bound that the model itself would let it pass."""
-    numbers = [(name, p) for name, p in config.parameters.items() if not isinstance(p, Categorical) and name in params]
-    return [line for name, p in numbers if (line := _leaning(config, name, p, params[name]))]
 
 
 def _value(config: SweepConfig, record: TrialRecord) -> float | None:
@@ -109,22 +100,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(verbosity)
-
-
-def _leaning(config: SweepConfig, name: str, p: Float | Int, value: Scalar) -> str | None:
-    if p.complaint(value):
-        return None
-    low, high, here = (log(x) if p.log else float(x) for x in (p.low, p.high, float(value)))
-    place = (here - low) / (high - low)
-    inner = p.stage == "sampling"
-    # the inner search tries the middles of some parts of the range: the outermost is as near as it comes to a bound
-    near = 0.5 / RUNG_SETTINGS + 1e-9 if inner else NEAR
-    model = MODELS[config.model].parameters[name]
-    if place <= near and p.low not in (model.low, model.above):
-        bound = f"lower bound {p.low:g}"
-    elif place >= 1 - near and p.high != model.high:
-        bound = f"upper bound {p.high:g}"
-    else:
-        return None
-    where = "is the value tried nearest to" if inner else "lies at"
-    return f"{name} {value:.4g} {where} its {bound}: widen it; the best value may lie beyond"

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from scipy.stats import spearmanr
-
 from tune_app.events import Event
 
 LEAST_TRIALS = 4
@@ -77,7 +75,11 @@ def _verdict(rung: float, there: dict[str, float], end: dict[str, float], truste
     both = [trial for trial in end if trial in there]
     early, late = [there[trial] for trial in both], [end[trial] for trial in both]
     judged = len(both) >= LEAST_TRIALS and len(set(early)) > 1 and len(set(late)) > 1
-    return RungVerdict(rung, len(both), float(spearmanr(early, late).statistic) if judged else None, trusted_after)
+    if not judged:
+        return RungVerdict(rung, len(both), None, trusted_after)
+    from scipy.stats import spearmanr  # takes half a second to import
+
+    return RungVerdict(rung, len(both), float(spearmanr(early, late).statistic), trusted_after)
 
 
 def _sentences(verdict: RungVerdict) -> list[str]:

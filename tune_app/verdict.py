@@ -8,14 +8,15 @@ from math import hypot
 from typing import Any
 
 from trainables.catalog import MODELS, sign
+from tune_app.bounds import near_bounds
 from tune_app.config.models import SweepConfig
 from tune_app.events import Event
-from tune_app.importance import importances, near_bounds
 from tune_app.results import Records, TrialRecord, best, describe, estimate, front, ranked
 from tune_app.rungs_verdict import next_grace, rung_verdicts
 
 TIED = 2.0
 """Standard errors within which two trials are not told apart."""
+LEAST_COMPLETED = 8
 AGREEING = 3
 """Under the other feature set the winner is to be among so many."""
 
@@ -55,7 +56,11 @@ def _answer(config: SweepConfig, records: Records, events: Sequence[Event], winn
     metric, trials = config.metric.name, list(records.trials.values())
     again = [record for record in ranked(trials, metric) if record.recheck and record.recheck.estimate(metric)]
     verdicts = rung_verdicts(events, config.rungs, metric)
-    shares = importances(config, trials) if not config.metrics else None
+    shares = None
+    if records.counts["completed"] >= LEAST_COMPLETED and not config.metrics:
+        from tune_app.importance import importances  # optuna, which a look at a running sweep does without
+
+        shares = importances(config, trials)
     return {
         "rechecked": [_row(record, metric) for record in again],
         "tied": [record.id for record in again if record is not winner and _tied(record, winner, metric)],

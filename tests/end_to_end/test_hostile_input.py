@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torchvision  # noqa: F401 (its seconds, and torch's, are no part of what is timed)
 
 from tests.end_to_end import hostile
 from tests.end_to_end.hostile import ASKED, ENDED, REPORTED, Make, experiment

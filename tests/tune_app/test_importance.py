@@ -12,8 +12,9 @@ import pytest
 
 from search_spaces.to_optuna import suggest
 from tune_app import importance
+from tune_app.bounds import near_bounds
 from tune_app.config.models import SweepConfig
-from tune_app.importance import importances, near_bounds
+from tune_app.importance import importances
 from tune_app.results import Report, TrialRecord
 
 PLANE: dict[str, Any] = {

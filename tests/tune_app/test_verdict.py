@@ -49,7 +49,7 @@ def trial(name: str, early: float, late: float, **metrics: float) -> list[Event]
 
 @pytest.fixture
 def config() -> SweepConfig:
-    return load("ncsn_space.yaml", profile="laptop")
+    return load("ncsn_space.yaml", profile="laptop", set={"scheduler.max_kimg": END, "scheduler.grace_kimg": 11.0})
 
 
 def summary(config: SweepConfig, events: list[Event]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def test_before_any_was_measured_again_the_sweeps_own_value_counts() -> None:
 
 
 def test_a_misleading_metric_is_said_at_the_start_and_in_the_answer() -> None:
-    config = load("ncsn_space.yaml", profile="laptop", set={"metric.name": "loss"})
+    config = load("ncsn_space.yaml", profile="laptop", set={"metric.name": "loss", "scheduler.max_kimg": END})
     events = trial("0000", 1.0, 1.0, loss=3.0)
     assert "falls with the noise range by construction" in summarise(config, Records(events), events)["warnings"][0]
 

@@ -61,9 +61,7 @@ class Cnn:
             network = _Classifier(found["sizes"])
             network.load_state_dict(found["weights"])
         except Exception as error:
-            raise FeaturesError(
-                f"the weights of the cnn features cannot be read: {str(error).splitlines()[0]}"
-            ) from None
+            raise FeaturesError(f"the weights of the cnn features cannot be read: {error!r:.200}") from None
         return cls(network)
 
 

@@ -31,7 +31,8 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     half = _root(a.covariance)
     # the eigenvalues of C_a C_b are those of a symmetric matrix: C_a^1/2 C_b C_a^1/2
     eigenvalues = torch.linalg.eigvalsh(half @ b.covariance @ half)
-    cross = eigenvalues.clamp(min=0).sqrt().sum()
+    rounding = torch.finfo(torch.float64).eps * len(eigenvalues) * eigenvalues.max()
+    cross = eigenvalues.where(eigenvalues > rounding, 0.0).sqrt().sum()
     apart = (a.mean - b.mean).square().sum()
     return float(apart + a.covariance.trace() + b.covariance.trace() - 2 * cross)
 

@@ -27,7 +27,8 @@ class Reference:
         wide = features.double()
         self.mean = wide.mean(0)
         sd = wide.std(0, correction=0)
-        self.sd = torch.where(sd > 0, sd, 1.0)  # a feature without spread is left in its own unit
+        rounding = 1e-6 * wide.abs().amax(0)  # of float32 features: no spread
+        self.sd = torch.where(sd > rounding, sd, 1.0)  # a feature without spread is left in its own unit
         self.points = self.standardise(features)
         self.sums = _own_sums(self.points)  # (n,)
 
