@@ -133,7 +133,7 @@ class Jobs:
 
     def logs(self, job: str) -> str:
         with self._answering():
-            return str(self._client.get_job_logs(job))
+            return str(self._client.get_job_logs(job)).expandtabs()
 
     def stop(self, job: str) -> bool:
         """Ask a job to end: its trials checkpoint first. False where it has ended already."""

@@ -51,7 +51,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
 
 def test_a_trial_that_fits_on_no_node_is_refused_with_what_there_is(nodes: list[dict[str, float]]) -> None:
     nodes.append(HEAD)
-    with pytest.raises(InputError, match="asks for 2 CPUs and 0.25 GPUs, but no node .* 2 x 4 CPUs and 0 GPUs"):
+    with pytest.raises(InputError, match=r"asks for 2 CPUs and 0\.25 GPUs, but no node .* 2 x 4 CPUs and 0 GPUs"):
         cluster._await_room(QUARTER, print)
 
 
