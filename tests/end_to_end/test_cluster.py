@@ -49,7 +49,7 @@ def test_nodes_that_do_not_see_the_experiment_folder_are_named(cluster: RayClust
 
 
 def test_a_submitted_sweep_survives_the_loss_of_a_node(cluster: RayCluster, folder: Path) -> None:
-    short = ("--trials", "4", "--set", "scheduler.max_kimg=9", "--set", "fixed.step_seconds=0.3")
+    short = ("--trials", "4", "--set", "scheduler.max_kimg=9", "--set", "fixed.step_seconds=1.5")
     command = [sys.executable, "-m", "tune_app", "submit", "branin_space.yaml", "--address", cluster.dashboard, *short]
     said = ""
     with subprocess.Popen(

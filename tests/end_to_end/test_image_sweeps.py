@@ -34,7 +34,7 @@ def command(space: str, *settings: str, out: str = "experiments", data: str = "s
 
 
 def sweep(cli: Cli, folder: Path, space: str, *settings: str, out: str = "experiments", data: str = "shapes") -> Sweep:
-    done = cli(*command(space, *settings, out=out, data=data))
+    done = cli(*command(space, *settings, out=out, data=data), timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     return Sweep(max((folder / out).iterdir()))
 
@@ -94,7 +94,7 @@ def killed_and_resumed(cli: Cli, folder: Path) -> Sweep:
     assert any("0001 at 0.128 kimg" in line for line in driver.stdout)
     driver.kill()
     driver.communicate()
-    resumed = cli("resume", "latest", "--out", "killed")
+    resumed = cli("resume", "latest", "--out", "killed", timeout=400)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     return Sweep(max((folder / "killed").iterdir()))
 
