@@ -87,7 +87,7 @@ def test_plan_says_what_would_run(cli: Cli) -> None:
     assert (plan["trials"], plan["baselines"], plan["rungs"]) == (8, 2, [15.0, 30.0])
     assert plan["kimg_most"] == 8 * 30
     assert plan["survivors"] == [8, 4]
-    assert plan["kimg_least"] == 8 * 11 + 4 * 11
+    assert plan["kimg_least"] == 8 * 15 + 4 * 15
 
 
 def test_the_first_line_says_which_profile_why_and_how_to_choose(cli: Cli) -> None:
