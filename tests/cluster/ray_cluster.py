@@ -18,7 +18,7 @@ import psutil
 
 
 class RayCluster:
-    """Its nodes' processes are those of `python -m tests.ray_cluster`, which ends them with its standard input."""
+    """Its nodes' processes are those of `python -m tests.cluster.ray_cluster`, which ends them with its standard input."""
 
     def __init__(self, folder: Path, process: subprocess.Popen[str], environment: dict[str, str]) -> None:
         assert process.stdout is not None
@@ -55,10 +55,10 @@ def ray_cluster(workers: list[dict[str, float]], *, token: str | None) -> Iterat
     if token is not None:
         (folder / "token").write_text(token)
         environment["RAY_AUTH_TOKEN_PATH"] = str(folder / "token")
-    command = [sys.executable, "-W", "ignore", "-m", "tests.ray_cluster", json.dumps(workers)]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.cluster.ray_cluster", json.dumps(workers)]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=Path(__file__).parents[1], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            command, cwd=Path(__file__).parents[2], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=log, text=True,
         )  # fmt: skip
     try:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.ray_cluster import RayCluster, ray_cluster
 from tests.conftest import Sweep
-from tests.ray_cluster import RayCluster, ray_cluster
 
 pytestmark = pytest.mark.ray
 TOKEN, KEY = "a token of this test alone, and of no other", "a key of W&B, which stays with its owner"
