@@ -18,7 +18,7 @@ import psutil
 
 
 class RayCluster:
-    """Its nodes' processes are those of `python -m tests.cluster.ray_cluster`, which ends them with its standard input."""
+    """Its nodes' processes are those of `python -m tests.cluster.ray_cluster`, which ends them with its stdin."""
 
     def __init__(self, folder: Path, process: subprocess.Popen[str], environment: dict[str, str]) -> None:
         assert process.stdout is not None
