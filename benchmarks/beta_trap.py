@@ -2,8 +2,8 @@
 
 The loss is least where beta is near its lower bound, whatever the model is worth; KID has its optimum inside. Prints
 both answers and a table, and ends with 1 unless (1) the least loss lies in the lowest quarter of the range of beta,
-(2) the least KID lies inside the range, (3) the loss's choice has more than 1.3 times the least KID. About 10 minutes
-on two cores: python benchmarks/beta_trap.py
+(2) the least KID lies inside the range, (3) the loss's choice has more than 1.3 times the least KID. The networks are
+small, so that it hangs on the seed: python benchmarks/beta_trap.py
 """
 
 from __future__ import annotations
