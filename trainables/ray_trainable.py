@@ -95,7 +95,7 @@ def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Prep
 
     Raises DataError.
     """
-    _threads(os.cpu_count() or 1)  # nothing else runs yet
+    _threads(max(1, (os.cpu_count() or 1) // 2))  # nothing else of the sweep runs yet
     from trainables import data, yardstick
 
     images = data.load(spec.data)

@@ -25,7 +25,7 @@ TINY = [
     "evaluation.report_kimg=0.064", "evaluation.samples=16", "evaluation.final_samples=16", "evaluation.nfe=6",
     "recheck.trials=0", "recheck.draws=2", "recheck.samples=24", "recheck.nfe=20",
 ]  # fmt: skip
-ONE_WORKER = f"resources.cpu={len(os.sched_getaffinity(0))}"
+ONE_WORKER = f"resources.cpu={len(os.sched_getaffinity(0)) / 2 + 0.5}"  # one trial at once, on half of the threads
 
 
 def command(space: str, *settings: str, out: str = "experiments", data: str = "shapes") -> list[str]:
