@@ -13,7 +13,7 @@ from ray.exceptions import AuthenticationError
 from tune_app.config.models import ResourcesConfig
 from tune_app.driver import cluster, shared
 from tune_app.driver.cluster import Cluster
-from tune_app.errors import InputError
+from tune_app.errors import InputError, TuneAppError
 
 QUARTER = ResourcesConfig(cpu=2, gpu=0.25)
 HEAD, WORKER = {"CPU": 4.0}, {"CPU": 16.0, "GPU": 2.0}
@@ -38,6 +38,13 @@ def test_a_token_that_is_not_taken_is_one_sentence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ray, "init", failing(AuthenticationError("Unauthenticated")))
     with pytest.raises(InputError, match="the cluster does not take this token"):
         cluster.join("auto")
+
+
+def test_a_ray_that_does_not_come_up_in_time_is_no_fault_of_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", failing(Exception("The current node timed out during startup.")))
+    with pytest.raises(TuneAppError, match=r"^Ray did not start: The current node timed out") as raised:
+        cluster.join("auto")
+    assert raised.value.exit_code == 1
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tune_app.config.models import ResourcesConfig
 from tune_app.driver.fit import Node, described, slots
 from tune_app.driver.machine import cpus, local_gpus
 from tune_app.driver.scratch import scratch_folder
-from tune_app.errors import InputError
+from tune_app.errors import InputError, TuneAppError
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -183,6 +183,10 @@ def _connect(**arguments: Any) -> None:
         message = "Ray did not start on this machine" if where == "local" else f"--address {where}: no cluster answers"
         hint = None if where == "local" else f"its token is looked for in {PLACES}"
         raise InputError(f"{message}: {lines[0]}", hint=hint) from None
+    except Exception as error:
+        if type(error) is not Exception:  # which is all that Ray says of a node that does not come up in time
+            raise
+        raise TuneAppError(f"Ray did not start: {error}", hint="the machine may be too busy; try again") from error
 
 
 @contextmanager
