@@ -6,13 +6,12 @@ import os
 import sys
 import time
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 from ray import tune
 
-from trainables import checkpoint
+from trainables import checkpoint, storage
 from trainables.model import NonFiniteError, RunSpec
 from trainables.trial import Recheck, Trial, images
 
@@ -23,7 +22,7 @@ class RayTrial(tune.Trainable):
     """One actor, one trial object at a time: a reused actor throws the last one away whole.
 
     `config`: `spec` (a RunSpec), `yardstick` (where in Ray's object store it lies, or None), `rungs`, `report_kimg`,
-    `checkpoint_kimg`, `threads`; `folder`, where checkpoints go;
+    `checkpoint_kimg`, `threads`; and places, see storage.py: `folder`, where checkpoints go;
     `checkpoints`, those to continue from, the first whole one counts; `park_file`, whose presence asks to park.
     Without a `spec` the actor only starts, and waits for its first trial.
     """
@@ -42,12 +41,10 @@ class RayTrial(tune.Trainable):
             report_kimg=config["report_kimg"],
             yardstick=_shared(config["yardstick"]),
         )
-        whole = next((folder for folder in map(Path, config["checkpoints"]) if checkpoint.whole(folder)), None)
-        if whole is not None:
-            self.trial.load(whole)
+        _restore(self.trial, config["checkpoints"])
         self._saved = self.trial.images
         self._least = images(config["checkpoint_kimg"] or 0)
-        self._folder, self._park_file = Path(config["folder"]), Path(config["park_file"])
+        self._folder, self._park_file = config["folder"], config["park_file"]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.trial = None
@@ -65,7 +62,7 @@ class RayTrial(tune.Trainable):
             report = self.trial.advance()
         except NonFiniteError as error:
             return {"failed": str(error)}
-        self._parked = self._park_file.exists()
+        self._parked = storage.exists(self._park_file)
         due = report.rung or self._parked or self.trial.images - self._saved >= self._least
         # a Report, not a dict, which Tune would flatten; the checkpoint is ours, as Tune's are not written whole
         return {"report": report, "parked": self._parked, "checkpoint": self._save() if due else None}
@@ -74,7 +71,7 @@ class RayTrial(tune.Trainable):
         """Write a checkpoint; its name, which the same images always give: work done twice replaces it."""
         assert self.trial
         name = f"checkpoint_{self.trial.images:09d}"
-        self.trial.save(self._folder / name)
+        storage.save(storage.below(self._folder, name), self.trial.save)
         self._saved = self.trial.images
         return name
 
@@ -106,12 +103,10 @@ def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Prep
 def recheck(spec: RunSpec, checkpoints: list[str], yardstick: Any, threads: int, plan: dict[str, int]) -> Recheck | str:
     """Measure the newest whole one of `checkpoints` again as Trial.recheck does by `plan`; a str says why it cannot."""
     _threads(threads)
-    whole = next((folder for folder in map(Path, checkpoints) if checkpoint.whole(folder)), None)
-    if whole is None:
-        return "none of its checkpoints is whole"
     trial = Trial(spec, rungs=[spec.max_kimg], report_kimg=spec.max_kimg, yardstick=yardstick)
     try:
-        trial.load(whole)
+        if not _restore(trial, checkpoints):
+            return "none of its checkpoints is whole"
         return trial.recheck(**plan)
     except (NonFiniteError, checkpoint.CheckpointError) as error:
         return str(error)
@@ -123,6 +118,16 @@ def need(spec: RunSpec, yardstick: Any) -> tuple[float, str, float]:
 
     found = memory.need(spec, yardstick)
     return found.gb, found.gpu, found.gpu_gb
+
+
+def _restore(trial: Trial, checkpoints: list[str]) -> bool:
+    """Load the first whole one of `checkpoints`; whether there is one."""
+    for place in checkpoints:
+        with storage.local(place) as folder:
+            if checkpoint.whole(folder):
+                trial.load(folder)
+                return True
+    return False
 
 
 @lru_cache(maxsize=1)

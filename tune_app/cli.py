@@ -284,7 +284,7 @@ def train(model: str, sets: tuple[str, ...], data: str, as_json: bool, **options
 
 
 @cli.command()
-@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
+@click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="What the file does not hold, e.g. beta=4.0.")
 @click.option("--data", help="cifar10, shapes, or folder:DIR; default: what the checkpoint tells, else cifar10.")
 @click.option("--resolution", type=int, help="Side of an image in pixels; default: what the checkpoint tells, else 32.")

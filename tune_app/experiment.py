@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from search_spaces.distributions import Categorical
+from trainables import storage
 from tune_app import results
 from tune_app.config.load import dump, load, restored
 from tune_app.config.models import SweepConfig
@@ -27,6 +28,8 @@ from tune_app.results import Records, TrialRecord
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DEFAULT_OUT = Path("experiments")
+PARK_FILE = ".park"
+"""Its presence asks running trials to park: checkpoint at their next report and wait."""
 TEMPORARY = ".unfinished-"
 """Begins the name of a file that is being written, until it is whole."""
 
@@ -68,11 +71,6 @@ class Experiment:
         return self.folder / "features.pt"
 
     @property
-    def park_file(self) -> Path:
-        """Its presence asks running trials to park: checkpoint at their next report and wait."""
-        return self.folder / ".park"
-
-    @property
     def requests(self) -> Path:
         """A folder with an empty file for each thing that the driver is asked for, see `ask`."""
         return self.folder / ".stop"
@@ -86,6 +84,10 @@ class Experiment:
 
     def relative(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+    def place(self, name: str, address: str | None) -> str:
+        """Where workers find `name` of this experiment: in its folder, or at the `address` of its storage."""
+        return storage.below(storage.below(address, self.folder.name) if address else str(self.folder), name)
 
     def config(self, changes: dict[str, Any] | None = None) -> SweepConfig:
         """The resolved configuration this experiment runs with, `changes` (key to value) over it."""
@@ -193,21 +195,22 @@ class Experiment:
                 if wrong:
                     raise InputError(f"{self.events}: trial {record.id} is not of this sweep: {name} {wrong}")
 
-    def checkpoints(self, record: TrialRecord) -> list[str]:
-        """The checkpoint folders of a trial that the log knows, newest first."""
-        return [str(self.folder / path) for _, path in reversed(record.checkpoints)]
+    def checkpoints(self, record: TrialRecord, address: str | None) -> list[str]:
+        """The checkpoints of a trial that the log knows, newest first; see `place`."""
+        return [self.place(path, address) for _, path in reversed(record.checkpoints)]
 
-    def tidy(self, records: Records) -> None:
+    def tidy(self, records: Records, address: str | None) -> None:
         """Remove what a killed process left half-made: temporary files, checkpoints that the log does not know."""
         known = {path for record in records.trials.values() for _, path in record.checkpoints}
         shutil.rmtree(self.requests, ignore_errors=True)
-        self.park_file.unlink(missing_ok=True)
+        storage.remove(self.place(PARK_FILE, address))
         for record in records.unfinished.values():
-            for path in self.trial(record.id).glob("checkpoint_*"):
-                if self.relative(path) not in known:
-                    shutil.rmtree(path, ignore_errors=True)
-        for folder in (self.folder, *(self.trial(trial) for trial in records.unfinished)):
-            for path in folder.glob(f"{TEMPORARY}*"):
+            folder = f"trials/{record.id}"
+            for name in storage.names(self.place(folder, address)):
+                if name.startswith("checkpoint_") and f"{folder}/{name}" not in known:
+                    storage.remove(self.place(f"{folder}/{name}", address))
+        for own in (self.folder, *(self.trial(trial) for trial in records.unfinished)):
+            for path in own.glob(f"{TEMPORARY}*"):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 

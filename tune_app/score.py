@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables import storage
 from trainables.catalog import MODELS
 from trainables.model import DataError, DataSpec, NonFiniteError, RunSpec, Scalar
 from tune_app.config.load import data_choice, model_parameters
@@ -41,7 +42,8 @@ def score(
     from trainables import data as data_sets
 
     try:
-        about, load = _folder(path) if path.is_dir() else _file(path)
+        with storage.local(_place(path)) as found_at:
+            about, load = _file(path) if path.is_file() else _folder(found_at)
         spec = _spec(about, sets, data=data, resolution=resolution, samples=samples, nfe=nfe, seed=seed)
         images = data_sets.load(spec.data)
         run = load(spec)
@@ -76,6 +78,17 @@ def score_lines(found: dict[str, Any]) -> list[str]:
     ]
     lines += [f"  {name:24}{value:.6g}" for name, value in found["metrics"].items()]
     return [*lines, *(f"  {name:24}{value}" for name, value in found["sampling"].items())]
+
+
+def _place(path: Path) -> str:
+    """Where a checkpoint lies: there, or where the experiment that it is of keeps those that lie elsewhere."""
+    experiment = _experiment(path)
+    if path.exists() or experiment is None:
+        return str(path)
+    place = experiment.place(experiment.relative(path.absolute()), experiment.config().storage)
+    if not storage.exists(place):
+        raise InputError(f"{place}: there is no checkpoint there")
+    return place
 
 
 Loader = Callable[[RunSpec], "ImageRun"]
@@ -168,9 +181,14 @@ def _data(told: Any, asked: str | None, resolution: int | None) -> DataSpec:
 
 def _features(path: Path) -> tuple[str, bytes]:
     """The features of the experiment that the checkpoint lies in, and the weights of the trained ones."""
-    for folder in path.absolute().parents:
-        if (folder / "events.jsonl").is_file():
-            experiment = Experiment(folder)
-            saved = experiment.features.read_bytes() if experiment.features.is_file() else b""
-            return experiment.config().evaluation.features, saved
-    return "auto", b""
+    experiment = _experiment(path)
+    if experiment is None:
+        return "auto", b""
+    saved = experiment.features.read_bytes() if experiment.features.is_file() else b""
+    return experiment.config().evaluation.features, saved
+
+
+def _experiment(path: Path) -> Experiment | None:
+    """The one that `path` lies in."""
+    found = (folder for folder in path.absolute().parents if (folder / "events.jsonl").is_file())
+    return next(map(Experiment, found), None)

@@ -22,15 +22,18 @@ from tune_app.driver import cluster, shared
 from tune_app.errors import InputError
 
 cluster.join(sys.argv[1])
-shared.check_shared(Path("experiments"))
+away = (Path() / "away").absolute().as_uri()
+shared.check_shared(Path("experiments"), None)
 assert not list(Path().iterdir()), "something was left behind"
-shared.MARKER = "elsewhere/"  # which a driver's machine has and no other
-Path("elsewhere").mkdir()
-Path.write_text = lambda *_: None
-try:
-    shared.check_shared(Path("experiments"))
-except InputError as error:
-    print(error)
+shared.check_shared(Path("experiments"), away)
+shared.token_hex = lambda count: "ab" * count
+shared.storage.touch = lambda *_: None  # what this process believes to see, no other does
+shared.storage.content = lambda _: b"ab" * 16
+for address in (None, away):
+    try:
+        shared.check_shared(Path("experiments"), address)
+    except InputError as error:
+        print(error)
 """
 
 
@@ -44,8 +47,11 @@ def test_nodes_that_do_not_see_the_experiment_folder_are_named(cluster: RayClust
     command = [sys.executable, "-c", BLIND, cluster.address]
     done = subprocess.run(command, cwd=folder, env=cluster.environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
-    blind = "127.0.0.1 does not see what this one writes there"
-    assert done.stdout.strip() == f"experiments is not shared by the nodes of the cluster: {blind}; {blind}"
+    blind = "127.0.0.1 does not see what the driver writes there"
+    assert done.stdout.splitlines() == [
+        f"experiments is not shared by the nodes of the cluster: {blind}; {blind}",
+        f"storage: {(folder / 'away').as_uri()} is not reached by every node: {blind}; {blind}",
+    ]
 
 
 def test_a_submitted_sweep_survives_the_loss_of_a_node(cluster: RayCluster, folder: Path) -> None:

@@ -79,8 +79,8 @@ def test_forty_proposals_come_close_to_the_known_optimum(branin: Branin) -> None
     assert 0.397887 <= sweep.summary["best"]["value"] < 1.0
 
 
-def test_json_is_one_document_on_stdout_and_status_and_best_agree(cli: Cli, folder: Path) -> None:
-    done = cli("run", "branin_space.yaml", "--trials", "3", "--json")
+def test_json_is_one_document_status_and_best_agree_and_the_resolved_file_runs_again(cli: Cli, folder: Path) -> None:
+    done = cli("run", "branin_space.yaml", "--trials", "3", "--set", "fixed.bias=5", "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     status = json.loads(cli("status", "latest", "--json").stdout)
@@ -89,13 +89,10 @@ def test_json_is_one_document_on_stdout_and_status_and_best_agree(cli: Cli, fold
     assert status["state"] == "completed"
     assert [row["trial"] for row in status["trials"]] == ["0000", "0001", "0002"]
     assert {row["value"] for row in status["trials"]} >= {best["value"]}
-
-
-def test_the_resolved_file_runs_again_to_the_same_configuration(cli: Cli, branin: Branin) -> None:
-    sweep = branin("--trials", "2", "--set", "fixed.bias=5")
-    again = cli("plan", str(sweep.folder / "sweep.yaml"), "--json")
-    assert json.loads(again.stdout)["trials"] == 2
-    manifest = json.loads((sweep.folder / "manifest.json").read_text())
+    (experiment,) = (folder / "experiments").iterdir()
+    again = cli("plan", str(experiment / "sweep.yaml"), "--json")
+    assert json.loads(again.stdout)["trials"] == 3
+    manifest = json.loads((experiment / "manifest.json").read_text())
     assert manifest["seed"] == 0
     assert manifest["profile"] == "laptop"
 

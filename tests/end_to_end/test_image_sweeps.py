@@ -12,12 +12,24 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from PIL import Image
 
 from tests.conftest import Cli, Sweep
+from trainables import data as data_sets
+from trainables import yardstick
 from trainables.metrics.cnn import Cnn
+from trainables.trial import Trial
+from tune_app import study
+from tune_app.driver.cluster import Cluster
+from tune_app.driver.limits import Limits
+from tune_app.driver.search import Search
+from tune_app.driver.spec import run_spec, trial_spec
+from tune_app.events import Event, EventLog
+from tune_app.experiment import Experiment, create
+from tune_app.results import Records
 
 pytestmark = pytest.mark.ray
 TINY = [
@@ -25,23 +37,24 @@ TINY = [
     "evaluation.report_kimg=0.064", "evaluation.samples=16", "evaluation.final_samples=16", "evaluation.nfe=6",
     "recheck.trials=0", "recheck.draws=2", "recheck.samples=24", "recheck.nfe=20",
 ]  # fmt: skip
-ONE_WORKER = f"resources.cpu={len(os.sched_getaffinity(0)) / 2 + 0.5}"  # one trial at once, on half of the threads
+CORES = len(os.sched_getaffinity(0))
+ONE_WORKER = f"resources.cpu={CORES / 2 + 0.5}"  # one trial at once, on half of the threads
 
 
-def command(space: str, *settings: str, out: str = "experiments", data: str = "shapes") -> list[str]:
+def command(space: str, *settings: str, data: str = "shapes") -> list[str]:
     sets = [word for setting in (*TINY, *settings) for word in ("--set", setting)]
-    return ["run", space, "--profile", "laptop", "--trials", "4", "--out", out, "--data", data, *sets]
+    return ["run", space, "--profile", "laptop", "--trials", "4", "--data", data, *sets]
 
 
-def sweep(cli: Cli, folder: Path, space: str, *settings: str, out: str = "experiments", data: str = "shapes") -> Sweep:
-    done = cli(*command(space, *settings, out=out, data=data), timeout=400)
+def sweep(cli: Cli, folder: Path, space: str, *settings: str, data: str) -> Sweep:
+    done = cli(*command(space, *settings, data=data), timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
-    return Sweep(max((folder / out).iterdir()))
+    return Sweep(max((folder / "experiments").iterdir()))
 
 
-def test_an_ncsn_sweep_searches_its_step_inside_each_evaluation_killed_or_not(cli: Cli, folder: Path) -> None:
-    found = sweep(cli, folder, "ncsn_space.yaml", ONE_WORKER, "recheck.trials=2", out="unbroken")
-    assert_same_numbers(found, killed_and_resumed(cli, folder))
+def test_an_ncsn_sweep_searches_its_step_inside_each_evaluation_and_bears_a_kill(cli: Cli, folder: Path) -> None:
+    found = killed_and_resumed(cli, folder, ONE_WORKER, "recheck.trials=2")
+    assert_numbers_of_the_seed(found, folder, threads=max(1, CORES // 2))
     rungs = [event for event in found.of("reported") if event["rung"]]
     assert {len(event["curve"]) for event in rungs if event["kimg"] == 0.128} == {3}
     assert {len(event["curve"]) for event in rungs if event["kimg"] == 0.256} == {5}
@@ -84,30 +97,52 @@ def assert_measured_again(found: Sweep) -> None:
     assert {row["trial"] for row in summary["answer"]["rechecked"]} == set(again)
 
 
-def killed_and_resumed(cli: Cli, folder: Path) -> Sweep:
-    """The same sweep, its driver killed in the middle of the second trial."""
+def killed_and_resumed(cli: Cli, folder: Path, *settings: str) -> Sweep:
+    """A sweep whose driver is killed in the middle of the second trial."""
     driver = subprocess.Popen(
-        [sys.executable, "-m", "tune_app", *command("ncsn_space.yaml", ONE_WORKER, out="killed")],
+        [sys.executable, "-m", "tune_app", *command("ncsn_space.yaml", *settings)],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert driver.stdout
     assert any("0001 at 0.128 kimg" in line for line in driver.stdout)
     driver.kill()
     driver.communicate()
-    resumed = cli("resume", "latest", "--out", "killed", timeout=400)
+    resumed = cli("resume", "latest", timeout=400)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    return Sweep(max((folder / "killed").iterdir()))
+    return Sweep(max((folder / "experiments").iterdir()))
 
 
-def assert_same_numbers(first: Sweep, second: Sweep) -> None:
-    """The seed fixes what is asked for and measured to the last digit, whatever happens to the driver."""
+def assert_numbers_of_the_seed(found: Sweep, folder: Path, threads: int) -> None:
+    """What was asked for and measured is, to the last digit, what the same seed gives in one process without Ray."""
+    experiment = Experiment(found.folder)
+    config = experiment.config({"resources.gpu": 1})  # else actors are warmed first
+    images = data_sets.load(run_spec(config, {}, seed=0).data)
+    measure = yardstick.build(images, config.evaluation.features, saved=experiment.features.read_bytes())
+    log, records = EventLog(create(folder, "alone").events), Records()
+    log.subscribe(records.apply)
+    teller = study.rebuild(experiment, "alone", [], config.space, ["kid"])
+    log.listen(teller)
+    limits = Limits(config.budget, experiment, records, "")
+    cluster = Cluster(cpus=1, gpus=0, slots=1, local=True, scratch=folder)
+    search = Search(config, experiment, log, records, teller, limits, cluster=cluster, arguments=vars)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    while (handed := search.next_trial()) is not None:
+        spec = trial_spec(config, records.trials[handed.trial_id])
+        trial = Trial(spec, rungs=config.rungs, report_kimg=config.evaluation.report_kimg, yardstick=measure)
+        while not trial.done:
+            fields = {**vars(trial.advance()), "pictures": {}}
+            log.append("reported", trial=handed.trial_id, **fields, decision="stop" if trial.done else "continue")
+        search.on_trial_complete(handed.trial_id)
+    torch.set_num_threads(before)
+    log.close()
 
-    def numbers(found: Sweep) -> list[object]:
-        kept = [event for event in found.events if event["event"] in ("asked", "reported")]
+    def numbers(events: list[Event]) -> list[object]:
+        kept = [event for event in events if event["event"] in ("asked", "reported")]
         metrics = [timeless(event.get("metrics", {})) for event in kept]
         return [(e["trial"], e.get("params"), e.get("curve"), m) for e, m in zip(kept, metrics, strict=True)]
 
-    assert numbers(first) == numbers(second)
+    assert numbers(found.events) == numbers(log.events)
 
 
 def timeless(metrics: dict[str, float]) -> dict[str, float]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tune_app.experiment import Experiment, newest
 pytestmark = pytest.mark.ray
 Driver = subprocess.Popen[str]
 Start = Callable[..., Driver]
+AWAY = "away"
 NIGHT = ("branin_space.yaml", "--resume", "night", "--trials", "6", "--set", "fixed.step_seconds=0.1")
 
 
@@ -54,23 +56,31 @@ def the_experiment(folder: Path) -> Experiment:
 
 
 def test_a_sweep_goes_on_whatever_ended_it(start: Start, cli: Cli, folder: Path) -> None:
-    for number, until in ((signal.SIGTERM, "at 9 kimg"), (signal.SIGKILL, "kimg")):
-        driver = start("run", *NIGHT, until=until)
-        began = time.monotonic()
-        driver.send_signal(number)
-        output, _ = driver.communicate(timeout=40)
-        assert driver.returncode == (-9 if number == signal.SIGKILL else 130), output
-        assert time.monotonic() - began < 30
-        if number != signal.SIGKILL:
-            assert "carry on with: python -m tune_app resume experiments/night-" in output
-            assert ": interrupted; " in cli("status", "latest").stdout
+    driver = start("run", *NIGHT, until="at 9 kimg")
+    began = time.monotonic()
+    driver.send_signal(signal.SIGTERM)
+    output, _ = driver.communicate(timeout=40)
+    assert driver.returncode == 130, output
+    assert time.monotonic() - began < 30
+    assert "carry on with: python -m tune_app resume experiments/night-" in output
+    assert ": interrupted; " in cli("status", "latest").stdout
+
+    driver = start("run", *NIGHT, until="kimg")
+    driver.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    driver.send_signal(signal.SIGINT)  # at once, whatever the trials do
+    began = time.monotonic()
+    driver.wait(timeout=60)
+    assert driver.returncode == 130
+    assert time.monotonic() - began < 3
     done = cli("resume", "latest")
     assert done.returncode == 0, done.stdout + done.stderr
     check(Sweep(the_experiment(folder).folder), trials=6)
 
 
-def test_a_hung_worker_holds_up_nobody_and_a_second_signal_ends_at_once(start: Start, cli: Cli, folder: Path) -> None:
-    driver = start("run", *NIGHT, until="at 3 kimg")
+def test_a_hung_worker_holds_up_nobody(start: Start, cli: Cli, folder: Path) -> None:
+    away = folder / AWAY  # parked by a file at the address that the checkpoints go to
+    driver = start("run", *NIGHT, "--set", f"storage={away.as_uri()}", until="at 3 kimg")
     hung = workers_of(folder.parent.name)[0]
     os.kill(hung, signal.SIGSTOP)
     began = time.monotonic()
@@ -78,15 +88,10 @@ def test_a_hung_worker_holds_up_nobody_and_a_second_signal_ends_at_once(start: S
     output, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130, output
     assert time.monotonic() - began < 30
-
-    driver = start("resume", "latest", until="kimg")
-    driver.send_signal(signal.SIGINT)
-    time.sleep(0.05)
-    driver.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    driver.wait(timeout=60)
-    assert driver.returncode == 130
-    assert time.monotonic() - began < 3
+    parked = [record for record in the_experiment(folder).records() if record.kimg > record.rungs[-1].kimg]
+    assert parked, "between two rungs, as no one waits for the next"
+    assert all(record.checkpoints[-1][0] == record.kimg for record in parked)
+    assert not list(away.rglob(".park"))
     assert ": interrupted; " in cli("status", "latest").stdout
 
 
@@ -152,8 +157,12 @@ def test_two_drivers_that_begin_at_once_make_one_experiment(start: Start, cli: C
 
 
 def test_a_sweep_whose_driver_and_workers_are_killed_again_and_again(folder: Path) -> None:
-    sweep, hits = torture(
-        folder, (*BRANIN, "--trials", "8", "--set", "fixed.step_seconds=0.1"), drivers=2, workers=1, longest=1.5
-    )
+    away = folder / AWAY
+    branin = (*BRANIN, "--trials", "8", "--set", "fixed.step_seconds=0.1", "--set", f"storage={away.as_uri()}")
+    sweep, hits = torture(folder, branin, drivers=2, workers=1, longest=1.5)
     assert hits == {"driver": 2, "worker": 1}
     check(sweep, trials=8)
+    assert not list(sweep.folder.rglob("checkpoint_*")), "they are at the address, the last two and the best of each"
+    kept = Counter(path.parent.name for path in away.rglob("checkpoint_*"))
+    assert set(kept) == {event["trial"] for event in sweep.of("asked")}
+    assert max(kept.values()) <= 3

@@ -105,9 +105,13 @@ def test_a_node_sees_the_marker_and_can_answer_or_says_what_it_cannot(
 ) -> None:
     monkeypatch.setattr(shared, "SEE_SECONDS", 0.0)
     marker = tmp_path / "marker"
-    assert shared.seen(str(marker), "secret") == "does not see what this one writes there"
+
+    def seen() -> str:
+        return shared.seen(str(tmp_path), "marker", "secret")
+
+    assert seen() == "does not see what the driver writes there"
     marker.write_text("another folder of the same name")
-    assert shared.seen(str(marker), "secret") == "does not see what this one writes there"
+    assert seen() == "does not see what the driver writes there"
     marker.write_text("secret")
-    assert shared.seen(str(marker), "secret") == ""
+    assert seen() == ""
     assert list(tmp_path.iterdir()) == [marker]

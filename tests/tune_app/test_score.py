@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner
 
 from trainables import evaluation, yardstick
 from trainables.beta_vae.task import BetaVae
 from trainables.catalog import MODELS
 from trainables.model import DataSpec, RunSpec, Scalar
 from trainables.trial import Trial
-from tune_app.cli import cli
+from tune_app.config.load import dump, load
 from tune_app.errors import InputError
+from tune_app.experiment import create
 from tune_app.score import STEP_SIZES, score
 
 torch.set_num_threads(1)
@@ -55,6 +55,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory, small_measures: None) -> P
     trial.advance()
     trial.save(folder)
     return folder
+
+
+def test_a_checkpoint_that_an_experiment_keeps_elsewhere_is_fetched(trained: Path, tmp_path: Path) -> None:
+    experiment = create(tmp_path, "night")
+    away = (tmp_path / "away").as_uri()
+    config = load("ncsn_space.yaml", set={"storage": away, "evaluation.features": "randconv"})
+    experiment.sweep_yaml.write_text(dump(config))
+    name = "trials/0003/checkpoint_000000064"
+    with pytest.raises(InputError, match=f"^{experiment.place(name, away)}: there is no checkpoint there$"):
+        measured(experiment.folder / name)
+    shutil.copytree(trained, tmp_path / "away" / experiment.folder.name / name)
+    found = measured(experiment.folder / name)
+    assert found["metrics"]["kid"] == measured(trained)["metrics"]["kid"]
+    assert found["checkpoint"] == str(experiment.folder / name)
 
 
 def test_a_checkpoint_of_ours_is_measured_on_its_own_data_with_its_averaged_weights(trained: Path) -> None:
@@ -124,9 +138,8 @@ def test_a_file_that_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path)
 def test_a_folder_that_is_no_checkpoint_is_refused_and_a_missing_path_too(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no checkpoint"):
         measured(tmp_path)
-    done = CliRunner().invoke(cli, ["score", str(tmp_path / "nowhere")])
-    assert done.exit_code == 2
-    assert "nowhere" in done.output
+    with pytest.raises(InputError, match="nowhere is no checkpoint: about.json is missing"):
+        measured(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("spec", [{}, {"model": "gan", "params": {}}, {"model": ["ncsn"], "params": 3}])

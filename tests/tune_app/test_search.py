@@ -27,7 +27,7 @@ def search(tmp_path: Path) -> Iterator[tuple[Search, EventLog, Limits]]:
     log.subscribe(records.apply)
     teller = study.rebuild(experiment, "branin", [], config.space, ["value"])
     log.listen(teller)
-    limits = Limits(config.budget, experiment, records)
+    limits = Limits(config.budget, experiment, records, str(tmp_path / "park"))
     cluster = Cluster(cpus=1, gpus=1, slots=1, local=True, scratch=tmp_path)
     yield (
         Search(
@@ -90,7 +90,7 @@ def test_two_objectives_are_told_to_the_sampler_together(sampler: str, tmp_path:
     log.subscribe(records.apply)
     teller = study.rebuild(experiment, "two", [], config.space, [one.name for one in config.objectives])
     log.listen(teller)
-    limits = Limits(config.budget, experiment, records)
+    limits = Limits(config.budget, experiment, records, str(tmp_path / "park"))
     cluster = Cluster(cpus=1, gpus=1, slots=1, local=True, scratch=tmp_path)
     handed = Search(
         config, experiment, log, records, teller, limits, cluster=cluster, arguments=lambda record: {"of": record.id}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from math import inf, log
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import Self
@@ -14,6 +16,7 @@ from trainables.catalog import MODELS, sign
 from tune_app.config import checks
 
 MOST_RUNGS = 50
+SECRET = re.compile(r"secret|key|token|password", re.IGNORECASE)
 LEAST_SHARE = 0.125
 """Of a GPU: `gpu: auto` packs no more than eight trials on one."""
 
@@ -172,6 +175,15 @@ class ResourcesConfig(Block):
         return self
 
 
+def _address(storage: str) -> str:
+    parts = urlsplit(storage)
+    if not parts.scheme or "://" not in storage:
+        raise ValueError(f"must be an address like s3://BUCKET/FOLDER, not {storage!r}; a folder is named with --out")
+    if parts.password or any(SECRET.search(name) for name in parse_qs(parts.query)):
+        raise ValueError("must not hold a key: credentials come from each node's own environment")
+    return storage
+
+
 class BudgetConfig(Block):
     """Limits at which the sweep ends, resumable."""
 
@@ -267,6 +279,8 @@ class SweepConfig(Block):
     """How the best trials are measured again when the sweep ends."""
     resources: ResourcesConfig = ResourcesConfig()
     """What a trial occupies."""
+    storage: Annotated[str, AfterValidator(_address)] | None = None
+    """Where checkpoints go if not into the experiment: s3://BUCKET/FOLDER, gs:// or any of fsspec's, from all nodes."""
     budget: BudgetConfig = BudgetConfig()
     """Limits at which the sweep ends."""
     failures: FailuresConfig = FailuresConfig()

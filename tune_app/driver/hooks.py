@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from math import isfinite
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from trainables import storage
 from trainables.catalog import sign
 from trainables.trial import Report
 from tune_app.driver.asha import RungBook
@@ -43,8 +43,10 @@ class Rungs(FIFOScheduler):
         limits: Limits,
         *,
         slots: int,
+        address: str | None,
     ) -> None:
         super().__init__()
+        self._address = address
         self._book, self._metric = book, metric
         self._experiment, self._log, self._records, self._limits = experiment, log, records, limits
         self._slots, self._warm = slots, set[str]()
@@ -81,7 +83,9 @@ class Rungs(FIFOScheduler):
             write(folder / "error.txt", trial.failure.traceback + "\n")
             fields = {"kind": trial.failure.kind, "message": trial.failure.message, "retry": trial.should_recover()}
             self._log.append("failed", trial=trial.trial_id, **fields, **({"gpu": trial.gpu} if trial.grown else {}))
-            trial.config["checkpoints"] = self._experiment.checkpoints(self._records.trials[trial.trial_id])
+            trial.config["checkpoints"] = self._experiment.checkpoints(
+                self._records.trials[trial.trial_id], self._address
+            )
 
     def _warmed(self, name: str) -> str:
         """Let the actors go to their first trials together: Tune gives up the start of one when another falls free."""
@@ -128,7 +132,7 @@ class Rungs(FIFOScheduler):
         if scored:
             kept.add(min(scored)[1])
         for path in {path for _, path in record.checkpoints} - kept:
-            shutil.rmtree(self._experiment.folder / path, ignore_errors=True)
+            storage.remove(self._experiment.place(path, self._address))
 
 
 def drawn(experiment: Experiment, record: TrialRecord, stem: str, pictures: dict[str, bytes]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from ray.tune import Stopper
 
+from trainables import storage
 from tune_app.config.models import BudgetConfig
 from tune_app.errors import StorageError
 from tune_app.experiment import Experiment
@@ -23,7 +24,8 @@ LOOK_SECONDS = 0.5
 class Limits(Stopper):
     """Asked by Tune after every step whether to end, and by the search whether to start another trial."""
 
-    def __init__(self, budget: BudgetConfig, experiment: Experiment, records: Records) -> None:
+    def __init__(self, budget: BudgetConfig, experiment: Experiment, records: Records, park_file: str) -> None:
+        self._park_file, self._asked_to_park = park_file, False
         self._budget = {name: limit for name, limit in budget.model_dump().items() if limit is not None}
         self._experiment, self._records = experiment, records
         self._hours_before = records.hours
@@ -68,6 +70,10 @@ class Limits(Stopper):
             return True
         if self._interrupted_at is None:
             return False
+        if not self._asked_to_park:  # here and not in the signal's handler, as the storage may be far away
+            self._asked_to_park = True
+            with self.storage():
+                storage.touch(self._park_file)
         running = {record.id for record in self._records.unfinished.values() if record.state == "running"}
         return running <= self.parked or time.monotonic() - self._interrupted_at > GRACE_SECONDS
 
@@ -89,8 +95,6 @@ class Limits(Stopper):
             if self._interrupted_at is not None:
                 os._exit(130)
             self._interrupted_at = time.monotonic()
-            with self.storage():
-                self._experiment.park_file.touch()
 
         before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

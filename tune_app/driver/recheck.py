@@ -42,7 +42,7 @@ def recheck(
     while (waiting or going) and not limits.interrupted:
         while waiting and len(going) < cluster.slots:
             record = waiting.pop(0)
-            checkpoints, spec = experiment.checkpoints(record), trial_spec(config, record)
+            checkpoints, spec = experiment.checkpoints(record, config.storage), trial_spec(config, record)
             own = _chosen(record, len(spec.final_sampling), config.metric.name)
             going[task.remote(spec, checkpoints, basis.yardstick, threads(config), {"own": own, **plan})] = record
         done, _ = ray.wait(list(going), timeout=LOOK_SECONDS)

@@ -12,6 +12,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
+from trainables import storage
 from trainables.ray_trainable import RayTrial
 from tune_app import study
 from tune_app.changes import Changes
@@ -26,7 +27,7 @@ from tune_app.driver.search import Search, reuses_actors
 from tune_app.driver.spec import Basis, arguments
 from tune_app.errors import StorageError, TuneAppError
 from tune_app.events import EventLog
-from tune_app.experiment import Experiment, write_json
+from tune_app.experiment import PARK_FILE, Experiment, write_json
 from tune_app.notify import notify
 from tune_app.results import Records
 from tune_app.trackers.console import Quiet
@@ -53,7 +54,8 @@ def drive(
     trust, names = config.scheduler.trust, [one.name for one in config.objectives]
     book = RungBook(config.rungs, config.scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None)
     replay(book, log.events, config.metric.name)
-    limits = Limits(config.budget, experiment, records)
+    park_file = experiment.place(PARK_FILE, config.storage)
+    limits = Limits(config.budget, experiment, records, park_file)
     hint = f"mend that, then carry on with: python -m tune_app resume {experiment.shown}"
     with limits.storage():
         teller = study.rebuild(experiment, config.name, log.events, config.space, names)
@@ -77,7 +79,9 @@ def drive(
             cluster=cluster,
             arguments=partial(arguments, config, experiment, basis.yardstick),
         )
-        scheduler = Rungs(book, config.metric.name, experiment, log, records, limits, slots=cluster.slots)
+        scheduler = Rungs(
+            book, config.metric.name, experiment, log, records, limits, slots=cluster.slots, address=config.storage
+        )
         log.listen(console.event)
         console.begin(config, experiment, records, cluster.slots)
         state = "interrupted"
@@ -96,7 +100,7 @@ def drive(
                 log.append("sweep_ended", state=state, hours=limits.hours, **by)
                 summary = summarise(config, records, log.events)
                 write_json(experiment.summary, summary)
-                experiment.park_file.unlink(missing_ok=True)
+                storage.remove(park_file)
         webhook = config.notify.webhook
         if webhook and (why := notify(webhook, summary, str(experiment.folder))):
             console.note(f"notify.webhook: it was not told ({why})")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.catalog import MODELS
 from trainables.model import DataSpec, RunSpec
 from tune_app.config.models import SweepConfig
-from tune_app.experiment import Experiment
+from tune_app.experiment import PARK_FILE, Experiment
 from tune_app.plan import FINAL_SETTINGS, RUNG_SETTINGS
 from tune_app.results import TrialRecord
 
@@ -38,9 +38,9 @@ def arguments(
         "report_kimg": config.evaluation.report_kimg,
         "checkpoint_kimg": config.failures.checkpoint_kimg,
         "threads": threads(config),
-        "folder": str(experiment.trial(record.id)),
-        "checkpoints": experiment.checkpoints(record),
-        "park_file": str(experiment.park_file),
+        "folder": experiment.place(f"trials/{record.id}", config.storage),
+        "checkpoints": experiment.checkpoints(record, config.storage),
+        "park_file": experiment.place(PARK_FILE, config.storage),
     }
 
 

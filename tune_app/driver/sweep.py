@@ -47,7 +47,7 @@ def run_sweep(
         raise InputError(f"data: {path} is not a folder")
     say = (console or Quiet()).note
     with ray_cluster.started(config.resources, address, say) as cluster:
-        check_shared(out)
+        check_shared(out, config.storage)
         basis = _prepare(config)
         config = settled(config, cluster, basis, say)
         experiment = create(out, config.name, only=only)
@@ -79,12 +79,12 @@ def resume_sweep(
         experiment.check(records, config)
         say = (console or Quiet()).note
         with ray_cluster.started(config.resources, address, say) as cluster:
-            check_shared(experiment.folder)
+            check_shared(experiment.folder, config.storage)
             basis = _prepare(config, experiment)
             check_basis(records, basis, experiment)
             config = settled(config, cluster, basis, say)
             with _disk(experiment):
-                experiment.tidy(records)
+                experiment.tidy(records, config.storage)
                 write(experiment.sweep_yaml, dump(config))
             _drive(config, experiment, log, cluster, basis, console, changed=changed)
     return experiment

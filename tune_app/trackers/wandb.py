@@ -20,6 +20,7 @@ from wandb.apis.public import sweeps
 from wandb.sdk.lib import wbauth
 
 from search_spaces.to_wandb import parameters
+from trainables import storage
 from tune_app.config.models import SweepConfig
 from tune_app.events import Event
 from tune_app.experiment import Experiment, write_json
@@ -236,8 +237,9 @@ class Mirror:
             run.alert(f"{self._config.name}: {self._records.state}", f"best trial {winner.id}, {value}")
             if self._config.wandb.log_model and winner.checkpoints:
                 artifact = wandb.Artifact(self._experiment.folder.name, type="model", metadata=winner.params)
-                artifact.add_dir(str(self._experiment.folder / winner.checkpoints[-1][1]))
-                run.log_artifact(artifact, aliases=["best"])
+                with storage.local(self._experiment.checkpoints(winner, self._config.storage)[0]) as folder:
+                    artifact.add_dir(str(folder))
+                    run.log_artifact(artifact, aliases=["best"])
         self._finish(winner.id, exit_code=0)
         self._identity.conclude(end)
         if self._config.wandb.workspace:

@@ -1,0 +1,144 @@
+"""Where checkpoints lie: in a folder, or at an address that all nodes reach (s3://, any of pyarrow or fsspec).
+
+A place is the path or the address as a string. Credentials are never part of it: each node has its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from trainables.checkpoint import UnwritableError
+
+
+def remote(place: str) -> bool:
+    """Whether `place` is an address and no folder."""
+    return "://" in place
+
+
+def below(place: str, name: str) -> str:
+    """The place `name` (a/b/c) in the folder `place`; the options of an address (?region=) stay at its end."""
+    address, mark, options = place.partition("?") if remote(place) else (place, "", "")
+    return f"{address.rstrip('/')}/{name}{mark}{options}"
+
+
+def save(place: str, write: Callable[[Path], None]) -> None:
+    """Have `write` make a checkpoint, then put it at `place`, whole once this returns. Raises UnwritableError."""
+    if not remote(place):
+        write(Path(place))
+        return
+    with TemporaryDirectory(prefix="tune_app-") as scratch, _writing(place):
+        folder = Path(scratch) / "checkpoint"
+        write(folder)
+        from pyarrow import fs
+
+        system, path = opened(place)
+        system.create_dir(path)
+        fs.copy_files(str(folder), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=system)
+
+
+@contextmanager
+def local(place: str) -> Iterator[Path]:
+    """The folder `place`, or a copy of it that goes with the block; empty where nothing can be had there."""
+    if not remote(place):
+        yield Path(place)
+        return
+    with TemporaryDirectory(prefix="tune_app-") as scratch:
+        with suppress(OSError):
+            from pyarrow import fs
+
+            system, path = opened(place)
+            fs.copy_files(path, scratch, source_filesystem=system, destination_filesystem=fs.LocalFileSystem())
+        yield Path(scratch)
+
+
+def touch(place: str, content: bytes = b"") -> None:
+    """Make a file. Raises UnwritableError."""
+    with _writing(place):
+        if remote(place):
+            system, path = opened(place)
+            system.create_dir(path.rpartition("/")[0])
+            with system.open_output_stream(path) as stream:
+                stream.write(content)
+        else:
+            Path(place).write_bytes(content)
+
+
+def content(place: str) -> bytes | None:
+    """Of a file; None where there is none."""
+    with suppress(FileNotFoundError):
+        if not remote(place):
+            return Path(place).read_bytes()
+        system, path = opened(place)
+        with system.open_input_stream(path) as stream:
+            return bytes(stream.read())
+    return None
+
+
+def exists(place: str) -> bool:
+    if not remote(place):
+        return Path(place).exists()
+    from pyarrow.fs import FileType
+
+    system, path = opened(place)
+    return bool(system.get_file_info(path).type != FileType.NotFound)
+
+
+def remove(place: str) -> None:
+    """Remove a file or a folder with all in it, as far as that is possible."""
+    if not remote(place):
+        shutil.rmtree(place, ignore_errors=True)
+        Path(place).unlink(missing_ok=True)
+        return
+    from pyarrow.fs import FileType
+
+    with suppress(OSError):
+        system, path = opened(place)
+        kind = system.get_file_info(path).type
+        if kind == FileType.Directory:
+            system.delete_dir(path)
+        elif kind == FileType.File:
+            system.delete_file(path)
+
+
+def names(place: str) -> list[str]:
+    """What lies in a folder; nothing where there is none."""
+    if not remote(place):
+        return [path.name for path in Path(place).glob("*")]
+    from pyarrow.fs import FileSelector
+
+    system, path = opened(place)
+    return [info.base_name for info in system.get_file_info(FileSelector(path, allow_not_found=True))]
+
+
+@lru_cache(maxsize=64)
+def opened(address: str) -> tuple[Any, str]:
+    """The pyarrow file system of an address, and the path in it. Raises OSError, ValueError or ImportError."""
+    from pyarrow import ArrowInvalid
+    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+
+    try:
+        return FileSystem.from_uri(address)  # type: ignore[no-any-return]
+    except ArrowInvalid as error:
+        if "Unrecognized filesystem" not in str(error):
+            raise
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(address)
+    return PyFileSystem(FSSpecHandler(system)), path
+
+
+@contextmanager
+def _writing(place: str) -> Iterator[None]:
+    try:
+        yield
+    except UnwritableError:
+        raise
+    except OSError as error:
+        raise UnwritableError(error.errno or errno.EIO, error.strerror or str(error), place) from error
