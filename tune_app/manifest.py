@@ -1,4 +1,4 @@
-"""One sweep on Kubernetes as YAML: its file, a folder that all pods share, and a KubeRay RayJob that may be retried."""
+"""One sweep on Kubernetes as YAML: its file, a folder for experiments, and a KubeRay RayJob that may be retried."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ import yaml
 
 from tune_app.config.models import ResourcesConfig, SweepConfig
 
-SPACE = "/etc/tune_app/space.yaml"
+SPACE, SCRIPT = "/etc/tune_app/space.yaml", "/etc/tune_app/run.sh"
 CLAIM = "tune-app-experiments"
 LONGEST_NAME = 40  # KubeRay adds its own endings, and a Kubernetes name has at most 63 letters
 TRIALS_OF_A_CPU_WORKER = 4
 GIB_OF_A_TRIAL = 4
 HEAD = """\
 # kubectl apply -f this; needs the KubeRay operator 1.6 or newer.
-# The claim needs a storage class that offers ReadWriteMany. Deleting the RayJob keeps it, deleting this file does not.
+# The claim needs a storage class that offers {access}. Deleting the RayJob keeps it, deleting this file does not.
 # Weights & Biases, if wanted:  kubectl create secret generic wandb --from-file=api-key=/dev/stdin
+"""
+KEYS = """\
+# Keys of the storage, where the nodes have no role:  kubectl create secret generic storage --from-env-file=FILE
 """
 
 
@@ -38,20 +41,28 @@ def render(config: SweepConfig, space: str, command: list[str], *, out: Path, im
     """The documents. `space`: the text of the file that `command` runs; `out`: the pods' folder of experiments."""
     name = re.sub(r"[^a-z0-9]+", "-", f"tune-app-{config.name.lower()}")[:LONGEST_NAME].strip("-")
     folder = str(PurePosixPath("/") / out)
+    keys = config.storage is not None
+    access, of_workers = ("ReadWriteOnce", None) if keys else ("ReadWriteMany", folder)
     documents: list[dict[str, Any]] = [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"space.yaml": space}},
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name},
+            # a script, as `ray job submit` joins words by rules that are not a shell's: `&` would end the command
+            "data": {"run.sh": f"exec {shlex.join([*command, '--out', folder])}", "space.yaml": space},
+        },
         {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
             "metadata": {"name": CLAIM},
-            "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "100Gi"}}},
+            "spec": {"accessModes": [access], "resources": {"requests": {"storage": "100Gi"}}},
         },
         {
             "apiVersion": "ray.io/v1",
             "kind": "RayJob",
             "metadata": {"name": name},
             "spec": {
-                "entrypoint": shlex.join([*command, "--out", folder]),
+                "entrypoint": f"sh {SCRIPT}",
                 "submissionMode": "K8sJobMode",
                 "backoffLimit": 3,  # each retry is a new cluster, whose driver carries on
                 "shutdownAfterJobFinishes": True,
@@ -61,7 +72,7 @@ def render(config: SweepConfig, space: str, command: list[str], *, out: Path, im
                     "authOptions": {"mode": "token"},
                     "headGroupSpec": {
                         "rayStartParams": {"num-cpus": "0"},  # no trial beside the driver and its key
-                        "template": _pod("ray-head", _head(image), folder=folder, space=name),
+                        "template": _pod("ray-head", _head(image), keys=keys, folder=folder, space=name),
                     },
                     "workerGroupSpecs": [
                         {
@@ -70,14 +81,20 @@ def render(config: SweepConfig, space: str, command: list[str], *, out: Path, im
                             "minReplicas": workers,
                             "maxReplicas": workers,
                             "rayStartParams": {},
-                            "template": _pod("ray-worker", _worker(image, config.resources), folder=folder),
+                            "template": _pod(
+                                "ray-worker", _worker(image, config.resources), keys=keys, folder=of_workers
+                            ),
                         }
                     ],
                 },
             },
         },
     ]
-    return HEAD + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True).rstrip()
+    return (
+        HEAD.format(access=access)
+        + KEYS * keys
+        + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True).rstrip()
+    )
 
 
 def _head(image: str) -> dict[str, Any]:
@@ -109,17 +126,25 @@ def _whole(*, cpu: int, gib: int, gpu: int = 0) -> dict[str, Any]:
     return {"requests": wanted, "limits": dict(wanted)}
 
 
-def _pod(name: str, container: dict[str, Any], *, folder: str, space: str | None = None) -> dict[str, Any]:
-    """A pod template; `space` names the ConfigMap to mount."""
-    volumes: list[dict[str, Any]] = [{"name": "experiments", "persistentVolumeClaim": {"claimName": CLAIM}}]
-    mounts = [{"name": "experiments", "mountPath": folder}]
+def _pod(
+    name: str, container: dict[str, Any], *, keys: bool, folder: str | None, space: str | None = None
+) -> dict[str, Any]:
+    """A pod template: with the `keys` of a storage, the experiments at `folder`, and the ConfigMap `space`."""
+    volumes: list[dict[str, Any]] = []
+    mounts = []
+    if folder is not None:
+        volumes.append({"name": "experiments", "persistentVolumeClaim": {"claimName": CLAIM}})
+        mounts.append({"name": "experiments", "mountPath": folder})
+        cache = {"name": "TUNE_APP_CACHE", "value": f"{folder}/.cache"}  # one download for all
+        container = {**container, "env": [*container["env"], cache]}
     if space is not None:
         volumes.append({"name": "space", "configMap": {"name": space}})
         mounts.append({"name": "space", "mountPath": str(PurePosixPath(SPACE).parent)})
+    if keys:
+        container = {**container, "envFrom": [{"secretRef": {"name": "storage", "optional": True}}]}
     container = {
         "name": name,
         **container,
-        "env": [*container["env"], {"name": "TUNE_APP_CACHE", "value": f"{folder}/.cache"}],  # one download for all
         "volumeMounts": mounts,
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }

@@ -26,6 +26,10 @@ def items(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "minItems": 1, "items": schema}
 
 
+def some(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": schema}
+
+
 # of KubeRay's RayJob, ray.io/v1, the fields that we use, and no others
 TEXT = {"type": "string", "minLength": 1}
 COUNT = {"type": "integer", "minimum": 0}
@@ -36,19 +40,20 @@ CONTAINER = fields(
     {
         "name": NAME,
         "image": TEXT,
-        "env": items(fields({"name": TEXT}, value=TEXT, valueFrom=fields({"secretKeyRef": SECRET}))),
+        "env": some(fields({"name": TEXT}, value=TEXT, valueFrom=fields({"secretKeyRef": SECRET}))),
         "resources": fields({"requests": TEXTS, "limits": TEXTS}),
-        "volumeMounts": items(fields({"name": TEXT, "mountPath": {"type": "string", "pattern": "^/"}})),
+        "volumeMounts": some(fields({"name": TEXT, "mountPath": {"type": "string", "pattern": "^/"}})),
         "securityContext": fields(
             {"allowPrivilegeEscalation": {"const": False}, "capabilities": fields({"drop": {"const": ["ALL"]}})}
         ),
     },
     ports=items(fields({"name": NAME, "containerPort": COUNT})),
+    envFrom=items(fields({"secretRef": fields({"name": TEXT, "optional": {"const": True}})})),
 )
 POD = fields(
     {
         "containers": items(CONTAINER),
-        "volumes": items(
+        "volumes": some(
             fields(
                 {"name": NAME},
                 persistentVolumeClaim=fields({"claimName": NAME}),
@@ -133,10 +138,10 @@ def test_what_is_mounted_is_in_the_same_output() -> None:
 def test_a_retry_carries_on_with_the_options_that_were_given() -> None:
     sets = ("search.seed=3", 'search={trials: 5, sampler: "random"}')
     options = ["--name", "Night.1", "--profile", "laptop", "--wandb", "offline", "--out", "/nfs/runs"]
-    *_, job = manifest(
+    space, _, job = manifest(
         "ncsn_space.yaml", *options, *(word for s in sets for word in ("--set", s)), "--out", "/nfs/runs"
     )
-    words = shlex.split(job["spec"]["entrypoint"])
+    script, words = command_of(space, job)
     assert words[:5] == ["python", "-m", "tune_app", "run", "/etc/tune_app/space.yaml"]
     given = list(zip(words[5::2], words[6::2], strict=True))
     assert given == [
@@ -149,15 +154,33 @@ def test_a_retry_carries_on_with_the_options_that_were_given() -> None:
     ]
     assert job["metadata"]["name"] == "tune-app-night-1"
     assert job["spec"]["backoffLimit"] > 0
-    # `ray job submit` joins the words by rules of its own, and a shell of the cluster takes them apart again
-    command = f"printf '%s\\n' {subprocess.list2cmdline(words)}"
-    again = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    again = subprocess.run(["sh", "-c", script.replace("exec", r"printf '%s\n'")], capture_output=True, text=True)
     assert again.stdout.splitlines() == words
 
 
 def test_the_cluster_and_not_this_machine_says_which_profile() -> None:
-    *_, job = manifest("ncsn_space.yaml")
-    assert "--profile none" in job["spec"]["entrypoint"]
+    space, _, job = manifest("ncsn_space.yaml")
+    assert "--profile none" in command_of(space, job)[0]
+
+
+def command_of(space: dict[str, Any], job: dict[str, Any]) -> tuple[str, list[str]]:
+    """The script that the job's entrypoint runs, and the words of the command in it."""
+    assert job["spec"]["entrypoint"] == "sh /etc/tune_app/run.sh"
+    script = space["data"]["run.sh"]
+    _, *words = shlex.split(script)
+    return script, words
+
+
+def test_checkpoints_at_an_address_need_no_folder_that_the_workers_share() -> None:
+    storage = "s3://bucket/a?region=eu-west-1&scheme=https"
+    space, claim, job = manifest("ncsn_space.yaml", "--set", f"storage={storage}")
+    jsonschema.validate(job, RAY_JOB)
+    assert f"storage={storage}" in command_of(space, job)[1], "a shell has left it whole"
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    worker = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]
+    assert worker["volumes"] == []
+    keys = [{"secretRef": {"name": "storage", "optional": True}}]
+    assert [container["envFrom"] for container in containers(job)] == [keys, keys]
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path)
 def test_a_folder_that_is_no_checkpoint_is_refused_and_a_missing_path_too(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no checkpoint"):
         measured(tmp_path)
-    with pytest.raises(InputError, match="nowhere is no checkpoint: about.json is missing"):
+    with pytest.raises(InputError, match=r"nowhere is no checkpoint: about\.json is missing"):
         measured(tmp_path / "nowhere")
 
 
