@@ -75,6 +75,8 @@ class TrialRecord:
     checkpoints: list[tuple[float, str]] = field(default_factory=list)
     """(kimg, path relative to the experiment) of each checkpoint written."""
     failures: list[dict[str, Any]] = field(default_factory=list)
+    further: bool = False
+    """Whether it has written a checkpoint since it last failed."""
     gpu: float | None = None
     """The GPU share it runs with, once that differs from the configuration's."""
     recheck: Recheck | None = None
@@ -101,8 +103,11 @@ class TrialRecord:
 
     @property
     def counted_failures(self) -> int:
-        """Those that use up a retry: one that was answered with a larger share of a GPU does not."""
-        return sum(failure["gpu"] is None for failure in self.failures)
+        """Those that use up a retry: not one answered with a larger share of a GPU, nor a worker lost on the way.
+
+        On the way means that the trial got further since its last failure: nodes that come and go end no trial.
+        """
+        return sum(failure["counted"] for failure in self.failures)
 
     @property
     def rungs(self) -> list[Report]:
@@ -179,12 +184,15 @@ class Records:
 
     def _checkpointed(self, record: TrialRecord, event: Event) -> None:
         record.checkpoints.append((event["kimg"], event["path"]))
+        record.further = True
 
     def _rechecked(self, record: TrialRecord, event: Event) -> None:
         record.recheck = Recheck(**{key: event[key] for key in Recheck.__dataclass_fields__ if key in event})
 
     def _failed(self, record: TrialRecord, event: Event) -> None:
-        record.failures.append({key: event.get(key) for key in ("kind", "message", "retry", "gpu")})
+        counted = "gpu" not in event and not (event["kind"] == "worker_lost" and record.further)
+        record.failures.append({**{key: event.get(key) for key in ("kind", "message", "retry")}, "counted": counted})
+        record.further = False
         record.gpu = event.get("gpu", record.gpu)
         self._enter(record, "waiting")
 

@@ -73,14 +73,17 @@ def test_a_sweep_of_failures_ends_with_1_and_the_first_error(faulty: Faulty) -> 
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_out_of_gpu_memory_is_tried_again_with_twice_the_share(faulty: Faulty, folder: Path) -> None:
+def test_out_of_gpu_memory_is_tried_again_with_twice_the_share_and_a_lost_worker_after_progress_too(
+    faulty: Faulty, folder: Path
+) -> None:
     one_gpu = {"CUDA_VISIBLE_DEVICES": "0"}  # Ray takes it for one; Branin never looks
     few = ("--trials", "3", "--set", "resources.gpu=0.25", "--set", "failures.retries=0")
-    done = faulty("run", "branin_space.yaml", *few, faults="1:gpu_memory", **one_gpu)
+    done = faulty("run", "branin_space.yaml", *few, faults="1:gpu_memory,2:die", **one_gpu)
     assert done.returncode == 0, done.stdout + done.stderr
     sweep = the_sweep(folder)
-    failures = [(event["trial"], event["kind"], event["retry"], event["gpu"]) for event in sweep.of("failed")]
-    assert failures == [("0001", "out_of_memory", True, share) for share in (0.5, 1.0)]
+    failures = [(event["trial"], event["kind"], event["retry"], event.get("gpu")) for event in sweep.of("failed")]
+    grown = [("0001", "out_of_memory", True, share) for share in (0.5, 1.0)]
+    assert sorted(failures) == [*grown, ("0002", "worker_lost", True, None)]
     assert "trying again with 0.5 of a GPU" in done.stdout
     assert {event["state"] for event in sweep.of("ended")} <= {"completed", "stopped"}
 

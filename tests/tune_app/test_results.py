@@ -128,6 +128,17 @@ def test_a_clock_set_back_is_told_and_takes_no_hours_away() -> None:
     assert records.hours == pytest.approx(1.0)
 
 
+def test_a_lost_worker_uses_up_a_retry_only_where_the_trial_got_no_further() -> None:
+    lost = at(0, "failed", trial="0000", kind="worker_lost", message="", retry=True)
+    saved = at(0, "checkpointed", trial="0000", kimg=1.0, path="trials/0000/checkpoint_000001000")
+    broken = {**lost, "kind": "error"}
+    told = [(lost, 1), (saved, 1), (lost, 1), (lost, 2), (saved, 2), (broken, 3), (saved, 3), (lost, 3)]
+    records = Records([asked("0000")])
+    for event, counted in told:
+        records.apply(event)
+        assert records.trials["0000"].counted_failures == counted
+
+
 def test_an_answer_of_more_gpu_uses_up_no_retry() -> None:
     lost = at(0, "failed", trial="0000", kind="worker_lost", message="", retry=True)
     records = Records([asked("0000"), lost, {**lost, "kind": "out_of_memory", "gpu": 0.5}])

@@ -65,6 +65,7 @@ class Rungs(FIFOScheduler):
             elif "report" in result and result["report"].kimg > record.kimg:  # else computed again after a retry
                 decision = self._reported(record, result["report"])
                 self._checkpointed(record, result["checkpoint"])
+                trial.further = record.further
         if result.get("parked"):
             self._limits.parked.add(record.id)
         return decision

@@ -33,14 +33,24 @@ class Failure(NamedTuple):
 class TrackedTrial(Trial):
     """Tune's Trial, named by the sweep; `failure` is the last one.
 
-    It is retried `retries` times in all; out of GPU memory it is retried with twice the share until it has a whole GPU.
+    It is retried `retries` times in all; out of GPU memory it is retried with twice the share until it has a whole GPU,
+    and a lost worker costs no retry if the trial has got `further` since its last failure: nodes may come and go.
     """
 
     def __init__(
-        self, name: str, *, resources: ResourcesConfig, gpu: float, retries: int, config: dict[str, Any], storage: Any
+        self,
+        name: str,
+        *,
+        resources: ResourcesConfig,
+        gpu: float,
+        retries: int,
+        further: bool,
+        config: dict[str, Any],
+        storage: Any,
     ) -> None:
         self._cpu, self.gpu, self._retries = resources.cpu, gpu, retries
         self.failure: Failure | None = None
+        self.further = further
         self.grown = False
         """Whether the last failure was answered with a larger share of a GPU."""
         super().__init__(
@@ -61,7 +71,8 @@ class TrackedTrial(Trial):
     def handle_error(self, exc: Any = None) -> None:
         self.failure = sorted_failure(exc)
         self.grown = self.failure.gpu_memory and 0 < self.gpu < 1
-        self._retries -= not self.grown
+        self._retries -= not (self.grown or (self.failure.kind == "worker_lost" and self.further))
+        self.further = False
         super().handle_error(exc)
 
     def should_recover(self) -> bool:

@@ -138,15 +138,18 @@ class Search(SearchAlgorithm):
     def _tracked(self, record: TrialRecord) -> TrackedTrial:
         self._live.add(record.id)
         retries = self._config.failures.retries - record.counted_failures
-        return self._build(record.id, self._arguments(record), gpu=record.gpu, retries=retries)
+        return self._build(record.id, self._arguments(record), gpu=record.gpu, retries=retries, further=record.further)
 
-    def _build(self, name: str, config: dict[str, Any], *, gpu: float | None = None, retries: int = 0) -> TrackedTrial:
+    def _build(
+        self, name: str, config: dict[str, Any], *, gpu: float | None = None, retries: int = 0, further: bool = False
+    ) -> TrackedTrial:
         resources = self._config.resources
         return TrackedTrial(
             name,
             resources=resources,
             gpu=resources.gpus if gpu is None else gpu,
             retries=retries,
+            further=further,
             config=config,
             storage=self._storage,
         )
