@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check lint format schema torture cluster
+.PHONY: run test check lint format schema torture
 
 run: .venv/installed
 	$(BIN)/python -m tune_app run ncsn_space.yaml
@@ -19,10 +19,6 @@ lint: .venv/installed
 
 torture: .venv/installed
 	$(BIN)/python -m tests.end_to_end.torture
-
-cluster: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
-	$(BIN)/python -m pytest -n 0 --override-ini addopts= tests/cluster
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

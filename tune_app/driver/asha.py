@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 from math import ceil, isfinite
 from typing import Literal, NamedTuple
 
-from scipy.stats import kendalltau
-
 Decision = Literal["continue", "stop"]
 
 
@@ -81,6 +79,8 @@ class RungBook:
 
 def _tau_b(left: Iterable[float], right: Iterable[float]) -> float:
     """Kendall's tau-b (Kendall 1945); -1 where it is undefined, so that a rung without spread is never trusted."""
+    from scipy.stats import kendalltau  # half a second to import
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scipy warns of fewer than two values, which the caller's count rules out
         tau = float(kendalltau(list(left), list(right)).statistic)
