@@ -79,19 +79,24 @@ def test_forty_proposals_come_close_to_the_known_optimum(branin: Branin) -> None
     assert 0.397887 <= sweep.summary["best"]["value"] < 1.0
 
 
-def test_json_is_one_document_status_and_best_agree_and_the_resolved_file_runs_again(cli: Cli, folder: Path) -> None:
-    done = cli("run", "branin_space.yaml", "--trials", "3", "--set", "fixed.bias=5", "--json")
+def test_of_a_grid_json_is_one_document_status_and_best_agree_and_the_resolved_file_runs_again(
+    cli: Cli, folder: Path
+) -> None:
+    grid = ("search.sampler=grid", "parameters.x1.step=5", "parameters.x2.step=15", "fixed.bias=5")
+    sets = [word for setting in grid for word in ("--set", setting)]
+    done = cli("run", "branin_space.yaml", "--trials", "50", *sets, "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     status = json.loads(cli("status", "latest", "--json").stdout)
     best = json.loads(cli("best", "latest", "--json").stdout)
     assert best == summary["best"]
     assert status["state"] == "completed"
-    assert [row["trial"] for row in status["trials"]] == ["0000", "0001", "0002"]
+    points = [(row["params"]["x1"], row["params"]["x2"]) for row in status["trials"]]
+    assert sorted(points) == [(x1, x2) for x1 in (-5, 0, 5, 10) for x2 in (0, 15)]
     assert {row["value"] for row in status["trials"]} >= {best["value"]}
     (experiment,) = (folder / "experiments").iterdir()
     again = cli("plan", str(experiment / "sweep.yaml"), "--json")
-    assert json.loads(again.stdout)["trials"] == 3
+    assert json.loads(again.stdout)["trials"] == 8
     manifest = json.loads((experiment / "manifest.json").read_text())
     assert manifest["seed"] == 0
     assert manifest["profile"] == "laptop"
@@ -140,12 +145,3 @@ def connections(process: psutil.Process) -> list[psutil._common.pconn]:
         return process.net_connections(kind="inet")
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return []
-
-
-def test_a_grid_runs_each_of_its_points_once(branin: Branin) -> None:
-    sweep = branin(
-        "--trials", "50", "--set", "search.sampler=grid",
-        "--set", "parameters.x1.step=5", "--set", "parameters.x2.step=5",
-    )  # fmt: skip
-    points = [(e["params"]["x1"], e["params"]["x2"]) for e in sweep.of("asked")]
-    assert sorted(points) == [(x1, x2) for x1 in (-5, 0, 5, 10) for x2 in (0, 5, 10, 15)]

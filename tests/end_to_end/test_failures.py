@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -88,9 +89,11 @@ def test_out_of_gpu_memory_is_tried_again_with_twice_the_share_and_a_lost_worker
     assert {event["state"] for event in sweep.of("ended")} <= {"completed", "stopped"}
 
 
-def test_a_full_disk_breaks_off_and_blames_no_trial(faulty: Faulty, cli: Cli, folder: Path) -> None:
-    few = ("--trials", "3")
-    done = faulty("run", "branin_space.yaml", *few, faults="*:disk_full")
+def test_a_disk_that_takes_no_more_breaks_off_blames_no_trial_and_keeps_what_it_has(
+    faulty: Faulty, cli: Cli, folder: Path
+) -> None:
+    few = ("--trials", "4", "--set", "fixed.step_seconds=0.1")
+    done = faulty("run", "branin_space.yaml", *few, faults="*:disk_full")  # where checkpoints go
     assert done.returncode == 1
     assert "the disk is full" in done.stderr
     assert "resume experiments" in done.stderr
@@ -100,33 +103,15 @@ def test_a_full_disk_breaks_off_and_blames_no_trial(faulty: Faulty, cli: Cli, fo
     assert not sweep.of("failed")
     assert not sweep.of("ended")
 
-    resumed = cli("resume", "latest")
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    check(the_sweep(folder), trials=3)
-
-
-@pytest.fixture
-def driver(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tune_app", "run", "branin_space.yaml", "--set", "fixed.step_seconds=0.1"]
-    with subprocess.Popen(
-        [*command, "--trials", "4"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        yield process
-        process.kill()
-
-
-def test_a_log_that_takes_no_more_breaks_off_and_keeps_what_it_has(
-    driver: subprocess.Popen[str], cli: Cli, folder: Path
-) -> None:
+    log = sweep.folder / "events.jsonl"  # and where the log goes, in the middle of a line yet to come
     resource = pytest.importorskip("resource")
-    assert driver.stdout is not None
-    while "at 9 kimg" not in driver.stdout.readline():
-        pass
-    # a limit in the middle of a line yet to come
-    log = next((folder / "experiments").iterdir()) / "events.jsonl"
-    limit = log.stat().st_size + 700
-    resource.prlimit(driver.pid, resource.RLIMIT_FSIZE, (limit, limit))
-    output, errors = driver.communicate(timeout=60)
+    with driven(folder, "resume", "latest") as driver:
+        assert driver.stdout is not None
+        while "at 9 kimg" not in driver.stdout.readline():
+            pass
+        limit = log.stat().st_size + 700
+        resource.prlimit(driver.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        output, errors = driver.communicate(timeout=60)
     assert driver.returncode == 1, output + errors
     assert "events.jsonl: the file would exceed the size allowed" in errors
     assert "Traceback" not in output + errors
@@ -137,13 +122,25 @@ def test_a_log_that_takes_no_more_breaks_off_and_keeps_what_it_has(
     check(the_sweep(folder), trials=4)
 
 
-def test_an_experiment_folder_that_goes_away_is_a_sentence(driver: subprocess.Popen[str], folder: Path) -> None:
-    assert driver.stdout is not None
-    while "at 3 kimg" not in driver.stdout.readline():
-        pass
-    (experiment,) = (folder / "experiments").iterdir()
-    experiment.rename(folder / "elsewhere")
-    output, errors = driver.communicate(timeout=60)
+@contextmanager
+def driven(folder: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """`python -m tune_app ARGS` in the background, for as long as the block."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tune_app", *args],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        yield process
+        process.kill()
+
+
+def test_an_experiment_folder_that_goes_away_is_a_sentence(folder: Path) -> None:
+    with driven(folder, "run", "branin_space.yaml", "--trials", "4", "--set", "fixed.step_seconds=0.1") as driver:
+        assert driver.stdout is not None
+        while "at 3 kimg" not in driver.stdout.readline():
+            pass
+        (experiment,) = (folder / "experiments").iterdir()
+        experiment.rename(folder / "elsewhere")
+        output, errors = driver.communicate(timeout=60)
     assert driver.returncode == 1, output + errors
     assert "it is no longer where it was" in errors
     assert "Traceback" not in output + errors

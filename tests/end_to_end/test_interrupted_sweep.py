@@ -56,16 +56,23 @@ def the_experiment(folder: Path) -> Experiment:
 
 
 def test_a_sweep_goes_on_whatever_ended_it(start: Start, cli: Cli, folder: Path) -> None:
-    driver = start("run", *NIGHT, until="at 9 kimg")
+    away = folder / AWAY  # parked by a file at the address that the checkpoints go to
+    driver = start("run", *NIGHT, "--set", f"storage={away.as_uri()}", until="at 3 kimg")
+    hung = workers_of(folder.parent.name)[0]
+    os.kill(hung, signal.SIGSTOP)  # which holds up nobody
     began = time.monotonic()
     driver.send_signal(signal.SIGTERM)
-    output, _ = driver.communicate(timeout=40)
+    output, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130, output
     assert time.monotonic() - began < 30
     assert "carry on with: python -m tune_app resume experiments/night-" in output
     assert ": interrupted; " in cli("status", "latest").stdout
+    parked = [record for record in the_experiment(folder).records() if record.kimg > record.rungs[-1].kimg]
+    assert parked, "between two rungs, as no one waits for the next"
+    assert all(record.checkpoints[-1][0] == record.kimg for record in parked)
+    assert not list(away.rglob(".park"))
 
-    driver = start("run", *NIGHT, until="kimg")
+    driver = start("resume", "latest", until="kimg")
     driver.send_signal(signal.SIGINT)
     time.sleep(0.05)
     driver.send_signal(signal.SIGINT)  # at once, whatever the trials do
@@ -76,23 +83,6 @@ def test_a_sweep_goes_on_whatever_ended_it(start: Start, cli: Cli, folder: Path)
     done = cli("resume", "latest")
     assert done.returncode == 0, done.stdout + done.stderr
     check(Sweep(the_experiment(folder).folder), trials=6)
-
-
-def test_a_hung_worker_holds_up_nobody(start: Start, cli: Cli, folder: Path) -> None:
-    away = folder / AWAY  # parked by a file at the address that the checkpoints go to
-    driver = start("run", *NIGHT, "--set", f"storage={away.as_uri()}", until="at 3 kimg")
-    hung = workers_of(folder.parent.name)[0]
-    os.kill(hung, signal.SIGSTOP)
-    began = time.monotonic()
-    driver.send_signal(signal.SIGINT)
-    output, _ = driver.communicate(timeout=60)
-    assert driver.returncode == 130, output
-    assert time.monotonic() - began < 30
-    parked = [record for record in the_experiment(folder).records() if record.kimg > record.rungs[-1].kimg]
-    assert parked, "between two rungs, as no one waits for the next"
-    assert all(record.checkpoints[-1][0] == record.kimg for record in parked)
-    assert not list(away.rglob(".park"))
-    assert ": interrupted; " in cli("status", "latest").stdout
 
 
 def test_a_trial_or_the_sweep_is_stopped_from_another_terminal(start: Start, cli: Cli, folder: Path) -> None:

@@ -12,7 +12,9 @@ HOLD = """
 import subprocess, sys, time
 from tune_app.driver.scratch import scratch_folder
 folder = scratch_folder()
-agent = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, env={"RAY_AUTH_TOKEN_PATH": f"{folder}/token"})
+(folder / "logs").mkdir()
+with (folder / "logs/agent.out").open("w") as log:
+    agent = subprocess.Popen(["sleep", "60"], stdout=log)
 print(folder, agent.pid, flush=True)
 time.sleep(60)
 """

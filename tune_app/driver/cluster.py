@@ -192,7 +192,7 @@ def _connect(**arguments: Any) -> None:
 
 @contextmanager
 def _small_processes() -> Iterator[None]:
-    """Have Ray's helpers load what plain `ray` has, also where `ray[default]` is installed: about two CPU seconds less."""
+    """Have Ray's helpers load only what plain `ray` has: with `ray[default]` installed, about two CPU seconds less."""
     from ray._private import utils
 
     found = utils.get_dashboard_dependency_error

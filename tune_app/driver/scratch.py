@@ -43,16 +43,16 @@ def _remove_if_dead(folder: Path) -> None:
             return
         with (folder / "lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            while left := [*_processes_with(f"RAY_AUTH_TOKEN_PATH={folder}/token")]:  # raylet may start more meanwhile
+            while left := [*_processes_in(folder)]:  # raylet may start more meanwhile
                 for process in left:
                     os.kill(process, signal.SIGKILL)
                 time.sleep(0.05)
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _processes_with(setting: str) -> Iterator[int]:
-    """Processes of ours that have `setting` in their environment; none where there is no /proc."""
+def _processes_in(folder: Path) -> Iterator[int]:
+    """Processes with a file open in a folder of `folder`, as all of Ray's have; none where there is no /proc."""
     for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if setting.encode() in (process / "environ").read_bytes().split(b"\0"):
+        with suppress(OSError):  # their environment would not do: the name that Ray gives them is written over it
+            if any(folder in Path(os.readlink(opened)).parent.parents for opened in (process / "fd").iterdir()):
                 yield int(process.name)
