@@ -54,5 +54,5 @@ def _processes_in(folder: Path) -> Iterator[int]:
     """Processes with a file open in a folder of `folder`, as all of Ray's have; none where there is no /proc."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # their environment would not do: the name that Ray gives them is written over it
-            if any(folder in Path(os.readlink(opened)).parent.parents for opened in (process / "fd").iterdir()):
+            if any(folder in opened.readlink().parent.parents for opened in (process / "fd").iterdir()):
                 yield int(process.name)
