@@ -84,7 +84,7 @@ print([name for name in ("torch", "ray", "wandb", "optuna") if name in sys.modul
 
 def test_plan_says_what_would_run(cli: Cli) -> None:
     plan = json.loads(cli("plan", "ncsn_space.yaml", "--profile", "laptop", "--json", "--trials", "8").stdout)
-    assert (plan["trials"], plan["baselines"], plan["rungs"]) == (8, 2, [15.0, 30.0])
+    assert (plan["trials"], plan["baselines"], plan["rungs"]) == (8, 2, [14.0, 28.0])
     assert plan["kimg_most"] == 8 * 30
     assert plan["survivors"] == [8, 4]
     assert plan["kimg_least"] == 8 * 15 + 4 * 15
