@@ -85,9 +85,9 @@ print([name for name in ("torch", "ray", "wandb", "optuna") if name in sys.modul
 def test_plan_says_what_would_run(cli: Cli) -> None:
     plan = json.loads(cli("plan", "ncsn_space.yaml", "--profile", "laptop", "--json", "--trials", "8").stdout)
     assert (plan["trials"], plan["baselines"], plan["rungs"]) == (8, 2, [14.0, 28.0])
-    assert plan["kimg_most"] == 8 * 30
+    assert plan["kimg_most"] == 8 * 28
     assert plan["survivors"] == [8, 4]
-    assert plan["kimg_least"] == 8 * 15 + 4 * 15
+    assert plan["kimg_least"] == 8 * 14 + 4 * 14
 
 
 def test_the_first_line_says_which_profile_why_and_how_to_choose(cli: Cli) -> None:
