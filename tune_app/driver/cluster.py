@@ -47,6 +47,7 @@ LOCAL = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
 }
+JOINED = {"RAY_NUM_REDIS_GET_RETRIES": "3"}  # something listens there; what does not let us in now will not in a minute
 PLACES = "RAY_AUTH_TOKEN, a file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token"
 SECRETS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 CONNECT_SECONDS, LOOK_SECONDS, WORD_SECONDS = 5.0, 2.0, 60.0
@@ -139,7 +140,7 @@ def join(address: str) -> None:
             f"--address {address}: a sweep's log is written by its driver, which Ray's client cannot carry to the head",
             hint="use `tune_app submit SPACE --address http://HEAD:8265`, or --address host:port on a node of it",
         )
-    os.environ.update(TUNE)
+    os.environ.update({**TUNE, **JOINED})
     use_token()
     import ray
 
@@ -181,9 +182,12 @@ def _connect(**arguments: Any) -> None:
                 f"--address {where}: the cluster runs {', '.join(theirs)}; this process {', '.join(ours)}",
                 hint="both must be the same; `tune_app submit` runs the sweep with the cluster's own",
             ) from None
-        message = "Ray did not start on this machine" if where == "local" else f"--address {where}: no cluster answers"
-        hint = None if where == "local" else f"its token is looked for in {PLACES}"
-        raise InputError(f"{message}: {lines[0]}", hint=hint) from None
+        if where == "local":
+            raise InputError(f"Ray did not start on this machine: {lines[0]}") from None
+        raise InputError(
+            f"--address {where}: there is no Ray, or one that does not take this token ({lines[0]})",
+            hint=f"the token is looked for in {PLACES}",
+        ) from None
     except Exception as error:
         if type(error) is not Exception:  # which is all that Ray says of a node that does not come up in time
             raise
