@@ -15,9 +15,9 @@ import time
 from math import log
 from pathlib import Path
 
-from tune_app.events import read
-from tune_app.experiment import find
-from tune_app.results import Records
+from tune_app.experiment.folder import find
+from tune_app.experiment.log import read
+from tune_app.experiment.records import Records
 
 BETAS = [0.0002, 0.00065, 0.0021, 0.0068, 0.022, 0.072, 0.24, 0.76, 2.5, 8.0]
 SPACE = """

@@ -14,7 +14,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from tune_app.events import Event, read
+from tune_app.experiment.log import Event, read
 
 WINDOW = 250
 """Trials over which the cost of one is taken."""

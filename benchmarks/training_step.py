@@ -29,8 +29,8 @@ from torchvision.utils import save_image
 
 from trainables import catalog, precision
 from trainables.beta_vae.task import BetaVae
+from trainables.contract import ImageModel, RunSpec, Scalar
 from trainables.data import ImageData
-from trainables.model import ImageModel, RunSpec, Scalar
 from trainables.ncsn.task import Ncsn
 from trainables.training import ImageRun, seeded_weights
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tune_app.events import Event, read
+from tune_app.experiment.log import Event, read
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -10,7 +10,7 @@ import yaml
 
 from trainables.catalog import MODELS
 from tune_app.cli import cli
-from tune_app.config.models import SweepConfig
+from tune_app.config.schema import SweepConfig
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

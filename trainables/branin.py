@@ -14,7 +14,7 @@ import time
 from math import cos, pi, sin
 from typing import Any
 
-from trainables.model import Evaluation, RunSpec
+from trainables.contract import Evaluation, RunSpec
 
 
 def branin(x1: float, x2: float) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from math import inf, isfinite
 
-from trainables.model import Run, RunSpec, Scalar
+from trainables.contract import Run, RunSpec, Scalar
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from trainables import catalog
+from trainables.contract import Evaluation, ImageModel, Judgement, NonFiniteError, RunSpec, Scalar
 from trainables.data import ImageData
-from trainables.model import Evaluation, ImageModel, Judgement, NonFiniteError, RunSpec, Scalar
 from trainables.pictures import png
 from trainables.precision import autocast
-from trainables.yardstick import Yardstick
+from trainables.sample_metrics import Yardstick
 
 CHUNK = 256
 """Images a network sees at a time. Part of the numbers: a chain's noise is drawn a chunk at a time."""

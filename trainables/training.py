@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainables import precision
+from trainables.contract import Evaluation, ImageModel, NonFiniteError, RunSpec
 from trainables.data import ImageData
 from trainables.evaluation import evaluate
-from trainables.model import Evaluation, ImageModel, NonFiniteError, RunSpec
-from trainables.yardstick import Yardstick, usual
+from trainables.sample_metrics import Yardstick, usual
 
 
 class ImageRun:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables import catalog
-from trainables.model import Evaluation, RunSpec, Scalar
+from trainables.contract import Evaluation, RunSpec, Scalar
 
 
 @dataclass

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tune_app.config.models import SweepConfig
-    from tune_app.experiment import Experiment
+    from tune_app.config.schema import SweepConfig
+    from tune_app.experiment.folder import Experiment
 
 __version__ = "0.1.0"
 

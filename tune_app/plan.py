@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any
 
-from tune_app.config.models import SweepConfig
+from tune_app.config.schema import SweepConfig
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ TWO_SWEEPS = """
 from contextlib import contextmanager
 from pathlib import Path
 from tune_app.config.load import load
-from tune_app.driver import cluster, sweep
+from tune_app.driver import sweep
+from tune_app.cluster import ray as cluster
 
 def branin(gpu, trials):
     few = {"scheduler.type": "none", "scheduler.max_kimg": 3, "search.sampler": "random", "failures.retries": 0}

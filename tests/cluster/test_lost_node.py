@@ -27,7 +27,8 @@ LAPTOP = (
 BLIND = """
 import sys
 from pathlib import Path
-from tune_app.driver import cluster, shared
+from tune_app.cluster import ray as cluster
+from tune_app.cluster import shared_folder as shared
 from tune_app.errors import InputError
 
 cluster.join(sys.argv[1])

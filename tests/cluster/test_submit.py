@@ -15,7 +15,7 @@ import pytest
 
 import search_spaces
 from tests.conftest import Cli
-from tune_app.submit import exit_code
+from tune_app.commands.submit import exit_code
 
 BRANIN = Path(search_spaces.__file__).with_name("branin_space.yaml")
 HOSTILE = (".env", "id_rsa", "wandb/run.json", "secret.py", "tune_app/mine.py", "search_spaces/token.yaml", "big.bin")

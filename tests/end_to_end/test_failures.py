@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Cli, Sweep
 from tests.end_to_end.torture import check
-from tune_app.experiment import Experiment, newest
+from tune_app.experiment.folder import Experiment, newest
 
 pytestmark = pytest.mark.ray
 FAULTS = Path(__file__).parents[1] / "faults"

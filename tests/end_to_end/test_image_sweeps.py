@@ -19,17 +19,17 @@ from PIL import Image
 
 from tests.conftest import Cli, Sweep
 from trainables import data as data_sets
-from trainables import yardstick
+from trainables import sample_metrics as yardstick
 from trainables.metrics.cnn import Cnn
 from trainables.trial import Trial
-from tune_app import study
-from tune_app.driver.cluster import Cluster
-from tune_app.driver.limits import Limits
-from tune_app.driver.search import Search
-from tune_app.driver.spec import run_spec, trial_spec
-from tune_app.events import Event, EventLog
-from tune_app.experiment import Experiment, create
-from tune_app.results import Records
+from tune_app.cluster.ray import Cluster
+from tune_app.driver import study
+from tune_app.driver.searcher import Search
+from tune_app.driver.stopping import Limits
+from tune_app.driver.trial_spec import run_spec, trial_spec
+from tune_app.experiment.folder import Experiment, create
+from tune_app.experiment.log import Event, EventLog
+from tune_app.experiment.records import Records
 
 pytestmark = pytest.mark.ray
 TINY = [

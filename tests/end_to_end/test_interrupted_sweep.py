@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Cli, Sweep
 from tests.end_to_end.torture import BRANIN, MARK, check, torture, workers_of
-from tune_app.experiment import Experiment, newest
+from tune_app.experiment.folder import Experiment, newest
 
 pytestmark = pytest.mark.ray
 Driver = subprocess.Popen[str]

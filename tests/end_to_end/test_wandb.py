@@ -18,10 +18,10 @@ from tests.conftest import Cli
 from tests.end_to_end.torture import MARK, marked
 from tests.wandb_server import KEY, FakeRun, WandbServer
 from tune_app.config.load import dump, load
-from tune_app.config.models import WandbConfig
-from tune_app.driver.reporter import reported
-from tune_app.events import EventLog
-from tune_app.experiment import Experiment, create, newest, write
+from tune_app.config.schema import WandbConfig
+from tune_app.experiment.folder import Experiment, create, newest, write
+from tune_app.experiment.log import EventLog
+from tune_app.trackers.wandb_process import reported
 
 FAULTS = Path(__file__).parents[1] / "faults"
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -25,9 +25,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from tests.conftest import Sweep
 from tune_app.driver.asha import RungBook, Trust
-from tune_app.events import Event
-from tune_app.experiment import Experiment
-from tune_app.study import STATES
+from tune_app.driver.study import STATES
+from tune_app.experiment.folder import Experiment
+from tune_app.experiment.log import Event
 
 MARK = "TUNE_APP_TORTURE"
 BRANIN = ("branin_space.yaml", "--set", "failures.retries=100")

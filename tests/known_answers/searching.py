@@ -10,9 +10,9 @@ import optuna
 
 from search_spaces.to_optuna import suggest
 from tune_app.config import SweepConfig, load
-from tune_app.driver.search import _sampler
-from tune_app.events import Event
-from tune_app.study import OuterSampler, StudyTeller
+from tune_app.driver.searcher import _sampler
+from tune_app.driver.study import OuterSampler, StudyTeller
+from tune_app.experiment.log import Event
 
 Params = Mapping[str, Any]
 Objective = Callable[[Params], float]

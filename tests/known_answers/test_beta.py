@@ -15,7 +15,7 @@ from tests.known_answers.searching import searched, space
 from tests.trainables.tiny import tiny_spec
 from trainables.beta_vae.task import BetaVae
 from trainables.metrics.likelihood import bits_per_dim
-from tune_app.bounds import near_bounds
+from tune_app.answer.bounds import near_bounds
 from tune_app.config import SweepConfig
 
 pytestmark = [

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tests.known_answers.searching import Asked, Params, searched, space
+from tune_app.answer.importance import importances
 from tune_app.config import SweepConfig
-from tune_app.importance import importances
-from tune_app.results import Report, TrialRecord
+from tune_app.experiment.records import Report, TrialRecord
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),

@@ -16,7 +16,7 @@ from tests.known_answers.searching import Params, searched, space
 from trainables.metrics.likelihood import bits_per_dim
 from trainables.ncsn.likelihood import ladder_nats, ladder_nats_continuous, prior_nats
 from trainables.ncsn.noise import geometric
-from tune_app.bounds import near_bounds
+from tune_app.answer.bounds import near_bounds
 from tune_app.config import SweepConfig
 
 pytestmark = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainables.branin import branin
-from trainables.model import RunSpec
+from trainables.contract import RunSpec
 from trainables.trial import Trial
 
 

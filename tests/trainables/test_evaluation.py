@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from trainables import evaluation
+from trainables.contract import DataSpec, Evaluation, Grid, Judgement, NonFiniteError, RunSpec, Scalar
 from trainables.data import ImageData, load
 from trainables.metrics import Reference, features, kid
-from trainables.model import DataSpec, Evaluation, Grid, Judgement, NonFiniteError, RunSpec, Scalar
 from trainables.pictures import png
-from trainables.yardstick import usual
+from trainables.sample_metrics import usual
 
 Settings = tuple[Mapping[str, Scalar], ...]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.trainables.tiny import SMALL, tiny_model, tiny_spec
-from trainables.model import Scalar
+from trainables.contract import Scalar
 
 KINDS = pytest.mark.parametrize("kind", list(SMALL))
 RESOLUTIONS = pytest.mark.parametrize("resolution", [16, 32])

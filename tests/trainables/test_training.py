@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tests.trainables.tiny import SMALL, tiny_data, tiny_model, tiny_run, tiny_spec
 from trainables import checkpoint
-from trainables.model import NonFiniteError
+from trainables.contract import NonFiniteError
 from trainables.precision import autocast, has_native_bfloat16
 from trainables.training import DataOrder, Ema, ImageRun, seeded_weights
 

@@ -6,8 +6,8 @@ import torch
 
 from trainables import catalog
 from trainables.beta_vae.task import BetaVae
+from trainables.contract import ImageModel, RunSpec, Scalar
 from trainables.data import ImageData
-from trainables.model import ImageModel, RunSpec, Scalar
 from trainables.ncsn.task import Ncsn
 from trainables.training import ImageRun, seeded_weights
 

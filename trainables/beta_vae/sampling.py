@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trainables.beta_vae.loss import kl_divergence
 from trainables.beta_vae.network import Vae
-from trainables.model import Grid
+from trainables.contract import Grid
 
 STEPS = 10
 REACH = 3.0

@@ -14,10 +14,10 @@ from trainables import data
 from trainables.beta_vae import sampling as show
 from trainables.beta_vae.loss import kl_divergence, reconstruction, warmed_up
 from trainables.beta_vae.network import Vae
+from trainables.contract import Grid, ImageModel, Judgement, Run, RunSpec, Scalar
 from trainables.data.shapes import FACTORS
 from trainables.metrics.disentanglement import disentanglement
 from trainables.metrics.likelihood import bits_per_dim, discretised_nats
-from trainables.model import Grid, ImageModel, Judgement, Run, RunSpec, Scalar
 from trainables.training import ImageRun, seeded_weights
 
 ACTIVE = 0.01

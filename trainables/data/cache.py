@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from trainables.contract import DataError
 from trainables.data.images import Array, Decoded, ImageData, Pixels
-from trainables.model import DataError
 
 FORMAT = 1
 """Raise it when an old entry must not be read any more."""

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import CIFAR10
 
+from trainables.contract import DataError, DataSpec
 from trainables.data.cache import locked
 from trainables.data.images import Decoded, Pixels, Source, box_average, hold_out
-from trainables.model import DataError, DataSpec
 
 TIMEOUT_SECONDS = 30.0
 log = logging.getLogger(__name__)

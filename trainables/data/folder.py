@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from trainables.contract import DataError, DataSpec
 from trainables.data.images import Array, Decoded, Pixels, Source, hold_out
-from trainables.model import DataError, DataSpec
 
 LAYOUT = "DIR/train/<class>/* and DIR/test/<class>/*"
 FEWEST = 6

@@ -11,8 +11,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from trainables.contract import DataError, DataSpec
 from trainables.data.images import Decoded, Pixels, Source
-from trainables.model import DataError, DataSpec
 
 Floats = npt.NDArray[np.float32]
 Factors = npt.NDArray[np.int64]

@@ -6,10 +6,10 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
+from trainables.contract import DataError, DataSpec
 from trainables.data import cache as disk
 from trainables.data import cifar10, folder, shapes
 from trainables.data.images import ImageData
-from trainables.model import DataError, DataSpec
 
 SOURCES = {"cifar10": cifar10.source, "folder": folder.source, "shapes": shapes.source}
 SMALLEST = 16

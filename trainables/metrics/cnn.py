@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.model import FeaturesError
+from trainables.contract import FeaturesError
 
 RECIPE = "cnn 1"
 """Raise it when the same images would give other features."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import inception as tv
 
-from trainables.model import FeaturesError
+from trainables.contract import FeaturesError
 from trainables.precision import default_device
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"

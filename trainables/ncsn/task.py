@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from trainables import data
+from trainables.contract import Grid, ImageModel, Judgement, Run, RunSpec, Scalar
 from trainables.metrics.likelihood import bits_per_dim, discretised_nats
-from trainables.model import Grid, ImageModel, Judgement, Run, RunSpec, Scalar
 from trainables.ncsn.likelihood import ladder_nats, ladder_nats_continuous, prior_nats
 from trainables.ncsn.loss import denoised, dsm_loss
 from trainables.ncsn.noise import geometric

@@ -16,7 +16,7 @@ from search_spaces.space import Space
 from trainables.catalog import MODELS, PAIRS, Parameter
 
 if TYPE_CHECKING:
-    from tune_app.config.models import SweepConfig
+    from tune_app.config.schema import SweepConfig
 
 SAMPLING_POINTS = 5
 """Values of each sampling parameter that the last evaluation tries, the most of any."""

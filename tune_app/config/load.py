@@ -13,10 +13,10 @@ import search_spaces
 from search_spaces.distributions import Scalar
 from trainables.catalog import MODELS
 from tune_app.config.checks import misfit, nearest
-from tune_app.config.draft import Draft, nested
+from tune_app.config.layers import Draft, nested
 from tune_app.config.messages import FOLLOWS, place, sentence
-from tune_app.config.models import SweepConfig
-from tune_app.config.source import MOST_DEPTH, RESOLVERS, Document, Key, parse_value, read
+from tune_app.config.schema import SweepConfig
+from tune_app.config.strict_yaml import MOST_DEPTH, RESOLVERS, Document, Key, parse_value, read
 from tune_app.errors import ConfigError, InputError, Problem
 
 

@@ -13,8 +13,8 @@ from pydantic_core import ErrorDetails
 from search_spaces.distributions import Categorical, Float, Int
 from trainables.catalog import MODELS
 from tune_app.config.checks import nearest
-from tune_app.config.models import SweepConfig
-from tune_app.config.source import Key
+from tune_app.config.schema import SweepConfig
+from tune_app.config.strict_yaml import Key
 
 DISTRIBUTIONS: dict[str, type[BaseModel]] = {"float": Float, "int": Int, "categorical": Categorical}
 EXPECTED = {

@@ -7,10 +7,10 @@ from itertools import product
 from typing import Any
 
 from search_spaces.distributions import Categorical
-from tune_app.config.models import SweepConfig
-from tune_app.driver.cluster import Cluster
-from tune_app.driver.fit import share
-from tune_app.driver.spec import Basis, run_spec
+from tune_app.cluster.ray import Cluster
+from tune_app.cluster.slots import share
+from tune_app.config.schema import SweepConfig
+from tune_app.driver.trial_spec import Basis, run_spec
 from tune_app.errors import InputError
 
 ACCELERATOR = "accelerator_type:"
@@ -21,7 +21,7 @@ def settled(config: SweepConfig, cluster: Cluster, basis: Basis, say: Callable[[
     """`config` with a number for `resources.gpu: auto`, and the cluster's slots counted by it. Raises InputError."""
     if config.resources.gpu != "auto":
         return config
-    from trainables.memory import Need
+    from trainables.gpu_memory import Need
 
     found = 0.0
     for kind in _kinds():
@@ -74,7 +74,7 @@ def _measured(config: SweepConfig, kind: str | None, basis: Basis) -> list[Any]:
     import ray
     from ray.exceptions import RayTaskError
 
-    from trainables.ray_trainable import need
+    from trainables.ray_worker import need
 
     of_kind = {} if kind is None else {"resources": {kind: 0.001}}
     task = ray.remote(need).options(num_gpus=1, num_cpus=config.resources.cpu, max_retries=0, **of_kind)

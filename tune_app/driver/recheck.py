@@ -8,15 +8,15 @@ import ray
 from ray.exceptions import RayError
 
 from trainables.catalog import MODELS, sign
-from trainables.ray_trainable import recheck as measured
-from tune_app.config.models import SweepConfig
-from tune_app.driver.cluster import Cluster
-from tune_app.driver.hooks import drawn
-from tune_app.driver.limits import Limits
-from tune_app.driver.spec import Basis, threads, trial_spec
-from tune_app.events import EventLog
-from tune_app.experiment import Experiment
-from tune_app.results import Records, TrialRecord, front, ranked
+from trainables.ray_worker import recheck as measured
+from tune_app.cluster.ray import Cluster
+from tune_app.config.schema import SweepConfig
+from tune_app.driver.scheduler import drawn
+from tune_app.driver.stopping import Limits
+from tune_app.driver.trial_spec import Basis, threads, trial_spec
+from tune_app.experiment.folder import Experiment
+from tune_app.experiment.log import EventLog
+from tune_app.experiment.records import Records, TrialRecord, front, ranked
 
 LOOK_SECONDS = 0.5
 

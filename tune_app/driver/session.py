@@ -13,25 +13,25 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
 from trainables import storage
-from trainables.ray_trainable import RayTrial
-from tune_app import study
-from tune_app.changes import Changes
-from tune_app.config.models import SweepConfig
+from trainables.ray_worker import RayTrial
+from tune_app.answer.summary import summarise
+from tune_app.cluster.ray import Cluster
+from tune_app.config.schema import SweepConfig
+from tune_app.driver import study
 from tune_app.driver.asha import RungBook, Trust
-from tune_app.driver.cluster import Cluster
-from tune_app.driver.hooks import Pulse, Rungs, replay
-from tune_app.driver.limits import Limits
 from tune_app.driver.recheck import recheck
-from tune_app.driver.reporter import reported
-from tune_app.driver.search import Search, reuses_actors
-from tune_app.driver.spec import Basis, arguments
+from tune_app.driver.scheduler import Pulse, Rungs, replay
+from tune_app.driver.searcher import Search, reuses_actors
+from tune_app.driver.stopping import Limits
+from tune_app.driver.trial_spec import Basis, arguments
 from tune_app.errors import StorageError, TuneAppError
-from tune_app.events import EventLog
-from tune_app.experiment import PARK_FILE, Experiment, write_json
-from tune_app.notify import notify
-from tune_app.results import Records
+from tune_app.experiment.changes import Changes
+from tune_app.experiment.folder import PARK_FILE, Experiment, write_json
+from tune_app.experiment.log import EventLog
+from tune_app.experiment.records import Records
 from tune_app.trackers.console import Quiet
-from tune_app.verdict import summarise
+from tune_app.trackers.wandb_process import reported
+from tune_app.trackers.webhook import notify
 
 
 def drive(

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from trainables.catalog import MODELS
-from tune_app.changes import accepted
+from tune_app.cluster import ray as ray_cluster
+from tune_app.cluster.ray import Cluster
+from tune_app.cluster.shared_folder import check_shared
 from tune_app.config.load import dump, restored
-from tune_app.config.models import SweepConfig
-from tune_app.driver import cluster as ray_cluster
-from tune_app.driver.cluster import Cluster
+from tune_app.config.schema import SweepConfig
 from tune_app.driver.gpu_share import settled
-from tune_app.driver.shared import check_shared
-from tune_app.driver.spec import Basis, run_spec
+from tune_app.driver.trial_spec import Basis, run_spec
 from tune_app.errors import InputError, StorageError
-from tune_app.events import EventLog
-from tune_app.experiment import Experiment, check_writable, create, write, write_json
-from tune_app.results import Records
+from tune_app.experiment.changes import accepted
+from tune_app.experiment.folder import Experiment, check_writable, create, write, write_json
+from tune_app.experiment.log import EventLog
+from tune_app.experiment.records import Records
 from tune_app.trackers.console import Quiet
 
 FID_IMAGES = 50_000

@@ -7,11 +7,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from trainables.catalog import sign
-from tune_app.config.models import SweepConfig
-from tune_app.events import Event
-from tune_app.experiment import Experiment
+from tune_app.config.schema import SweepConfig
+from tune_app.experiment.folder import Experiment
+from tune_app.experiment.log import Event
+from tune_app.experiment.records import Records, TrialRecord, best
+from tune_app.formatting import clock, short
 from tune_app.plan import trial_count
-from tune_app.results import Records, TrialRecord, best
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -213,17 +214,6 @@ def metric_again(record: TrialRecord, metric: str) -> str:
 
 def assignments(params: dict[str, Any]) -> str:
     return ", ".join(f"{name}={short(value)}" for name, value in params.items())
-
-
-def short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _style(record: TrialRecord) -> str:

@@ -21,10 +21,10 @@ from wandb.sdk.lib import wbauth
 
 from search_spaces.to_wandb import parameters
 from trainables import storage
-from tune_app.config.models import SweepConfig
-from tune_app.events import Event
-from tune_app.experiment import Experiment, write_json
-from tune_app.results import Records, TrialRecord, best, describe
+from tune_app.config.schema import SweepConfig
+from tune_app.experiment.folder import Experiment, write_json
+from tune_app.experiment.log import Event
+from tune_app.experiment.records import Records, TrialRecord, best, describe
 from tune_app.trackers import workspace
 
 CONNECT_SECONDS = 20.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tune_app.config.models import SweepConfig
+from tune_app.config.schema import SweepConfig
 
 PICTURES = ("samples", "reconstructions", "traversal", "interpolation")
 

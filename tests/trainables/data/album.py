@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainables.model import DataSpec
+from trainables.contract import DataSpec
 
 
 def album(root: Path, *, train: int = 20, test: int = 4, side: int = 16) -> Path:

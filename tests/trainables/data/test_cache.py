@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tests.trainables.data.album import album, spec
+from trainables.contract import DataError, DataSpec
 from trainables.data import load, sources
 from trainables.data.cache import cache_folder
-from trainables.model import DataError, DataSpec
 
 
 def test_changed_folder_is_decoded_again(folder: Path, cache: Path) -> None:
@@ -79,7 +79,7 @@ def test_second_process_maps_what_the_first_decoded_and_neither_decodes_twice(fo
     code = """if True:
         import pathlib, sys, time
         from trainables.data import load, sources
-        from trainables.model import DataSpec
+        from trainables.contract import DataSpec
 
         plain, (root, cache, count) = sources.SOURCES["folder"], sys.argv[1:]
 

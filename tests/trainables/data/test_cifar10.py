@@ -11,8 +11,8 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10
 
+from trainables.contract import DataError, DataSpec
 from trainables.data import load
-from trainables.model import DataError, DataSpec
 
 CIFAR_SENTENCE = (
     r"place cifar-10-python.tar.gz \(md5 \w+\) in .*cifar10, or choose `--data shapes` or `--data folder:DIR`"

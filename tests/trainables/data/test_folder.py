@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from tests.trainables.data.album import album, spec
+from trainables.contract import DataError, DataSpec
 from trainables.data import load
-from trainables.model import DataError, DataSpec
 
 
 def test_folder_holds_a_tenth_of_train_out_and_keeps_every_image(folder: Path, cache: Path) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.contract import DataSpec
 from trainables.data import load, shapes
-from trainables.model import DataSpec
 
 
 @pytest.mark.parametrize("resolution", [16, 32])

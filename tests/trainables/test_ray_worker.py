@@ -1,0 +1,83 @@
+"""The Tune wrapper: a used actor gives the numbers of a fresh one, and parks when asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainables import checkpoint
+from trainables.catalog import MODELS
+from trainables.contract import DataSpec, RunSpec
+from trainables.ray_worker import RayTrial
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, on building a Trainable
+
+
+def config(model: str, seed: int, folder: Path) -> dict[str, Any]:
+    known = MODELS[model].parameters
+    tiny = {"width": 8, "batch_size": 32, "num_scales": 4, "groups": 4, "latent_dim": 4}
+    params = {name: tiny.get(name, item.default) for name, item in known.items() if item.stage == "training"}
+    sampling = {name: item.default for name, item in known.items() if item.stage == "sampling"}
+    spec = RunSpec(
+        model=model, params=params, seed=seed, data=DataSpec("shapes", 16), samples=16, final_samples=16, nfe=4,
+        sampling=(sampling,), final_sampling=(sampling,),
+    )  # fmt: skip
+    marks = {"rungs": [0.064, 0.128], "report_kimg": 0.064, "checkpoint_kimg": None}
+    places = {"folder": str(folder), "checkpoints": [], "yardstick": None, "park_file": str(folder / "park")}
+    return {"spec": spec, "threads": 1, **marks, **places}
+
+
+def numbers(trainable: RayTrial) -> list[dict[str, float]]:
+    reports = [trainable.step()["report"].metrics for _ in range(2)]
+    return [{name: value for name, value in report.items() if not name.endswith("seconds")} for report in reports]
+
+
+@pytest.mark.parametrize("model", ["ncsn", "beta_vae"])
+def test_a_trial_gives_the_same_numbers_in_a_fresh_and_in_a_used_actor(model: str, tmp_path: Path) -> None:
+    fresh = numbers(RayTrial(config(model, 1, tmp_path)))
+    used = RayTrial(config("beta_vae" if model == "ncsn" else "ncsn", 7, tmp_path))
+    numbers(used)
+    assert used.reset_config(config(model, 1, tmp_path))
+    assert numbers(used) == fresh
+    assert {"kid", "kid_stderr", "loss", "train_loss"} <= fresh[-1].keys()
+
+
+def test_a_trial_parks_with_a_checkpoint_at_its_next_report(tmp_path: Path) -> None:
+    trainable = RayTrial({**config("beta_vae", 1, tmp_path), "checkpoint_kimg": 1.0})
+    first = trainable.step()
+    assert not first["parked"]
+    (tmp_path / "park").touch()
+    result = trainable.step()
+    assert result["parked"]
+    assert checkpoint.whole(tmp_path / result["checkpoint"])
+    assert trainable.step() == {"parked": True}
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_a_trial_continues_from_the_newest_whole_checkpoint_to_the_same_numbers(damage: bool, tmp_path: Path) -> None:
+    given = {**config("beta_vae", 1, tmp_path), "rungs": [0.192], "report_kimg": 0.064}
+    unbroken = RayTrial(given)
+    results = [unbroken.step() for _ in range(3)]
+    folders = [tmp_path / result["checkpoint"] for result in results]
+    if damage:
+        (folders[1] / "state.pt").write_bytes(b"half a checkpoint")
+    resumed = RayTrial({**given, "checkpoints": [str(folders[1]), str(folders[0])]})
+    assert resumed.trial
+    assert resumed.trial.images == (64 if damage else 128)
+    while not (last := resumed.step())["report"].rung:
+        pass
+    expected = results[2]["report"].metrics
+    for name in (name for name in expected if not name.endswith("seconds")):
+        assert last["report"].metrics[name] == expected[name]
+
+
+@pytest.mark.parametrize(("least", "written"), [(None, 6), (0.03, 3), (0.04, 2), (1.0, 2)])
+def test_checkpoints_are_at_rungs_and_at_least_checkpoint_kimg_apart(
+    least: float | None, written: int, tmp_path: Path
+) -> None:
+    spec = RunSpec("branin", {"x1": 0.0, "x2": 0.0, "bias": 0.0, "step_seconds": 0.0}, seed=1, max_kimg=0.06)
+    given = {**config("ncsn", 1, tmp_path), "spec": spec, "rungs": [0.04, 0.06], "report_kimg": 0.01}
+    trainable = RayTrial({**given, "checkpoint_kimg": least})
+    assert sum(trainable.step()["checkpoint"] is not None for _ in range(6)) == written

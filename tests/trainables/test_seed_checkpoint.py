@@ -1,0 +1,367 @@
+"""Tensor names and the forward pass are the reference project's, written down here from what its code does."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Callable
+from math import pi
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainables import seed_checkpoint as reference
+from trainables.beta_vae.network import Vae
+from trainables.beta_vae.task import BetaVae
+from trainables.checkpoint import CheckpointError
+from trainables.contract import Scalar
+from trainables.ncsn.task import Ncsn
+from trainables.training import seeded_weights
+
+Weights = dict[str, Tensor]
+OWN: dict[str, dict[str, Scalar]] = {
+    "unet": {**reference.SETTINGS["ncsn"], "width": 8},
+    "refinenet": {**reference.SETTINGS["ncsn"], "width": 4, "arch": "refinenet", "num_scales": 5, "sigma_begin": 20.0},
+    "beta_vae": {**reference.SETTINGS["beta_vae"], "width": 4, "latent_dim": 6},
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / 'it\'s an "old" epoch_10.pth'
+
+
+def test_a_unet_of_the_reference_computes_the_same_score(file: Path) -> None:
+    for width in (32, 128):
+        weights = unet_weights(width)
+        torch.save(wrapped(weights), file)
+        found = reference.read(file)
+        assert (found.model, found.params) == ("ncsn", {**reference.SETTINGS["ncsn"], "width": width})
+        network = found.load_into(ncsn(found.params)).eval()
+        x, sigma = torch.rand(3, 3, 16, 16), torch.tensor([1.0, 0.1, 0.01])
+        with torch.no_grad():
+            score = network(x, sigma[:, None, None, None])
+        torch.testing.assert_close(score, score_of_the_reference(weights, x, sigma), rtol=1e-3, atol=1e-3)
+
+
+def test_a_vae_of_the_reference_computes_the_same_codes_and_images(file: Path) -> None:
+    weights = vae_weights(latent_dim=5)
+    torch.save(wrapped(weights), file)
+    found = reference.read(file)
+    assert (found.model, found.params) == (
+        "beta_vae", {**reference.SETTINGS["beta_vae"], "width": 64, "latent_dim": 5},
+    )  # fmt: skip
+    network = found.load_into(beta_vae(found.params)).eval()
+    assert isinstance(network, Vae)
+    x, z = torch.rand(3, 3, 32, 32), torch.randn(3, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(network.encode(x), codes_of_the_reference(weights, x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network.decode(z), images_of_the_reference(weights, z), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "numbers"), [(lambda: unet_weights(128), 3_816_259), (lambda: vae_weights(), 7_812_483)]
+)
+def test_the_re_implementations_have_as_many_parameters_as_the_reference(
+    make: Callable[[], Weights], numbers: int
+) -> None:
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert sum(weight.numel() for name, weight in make().items() if not name.endswith(statistics)) == numbers
+
+
+@pytest.mark.parametrize("kind", list(OWN))
+def test_a_bare_state_dict_of_our_own_network_computes_what_it_did(kind: str, file: Path) -> None:
+    network = own(kind)
+    torch.save(network.state_dict(), file)
+    found = reference.read(file)
+    assert found.params == OWN[kind]
+    assert not found.reference
+    loaded = found.load_into(beta_vae(found.params) if kind == "beta_vae" else ncsn(found.params))
+    x, second = torch.rand(3, 3, 32, 32), torch.full((3, 1, 1, 1), 0.1) if kind != "beta_vae" else torch.randn(3, 6)
+    with torch.no_grad():
+        for ours, theirs in zip(network.eval()(x, second), loaded.eval()(x, second), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_weights_are_the_same_bare_wrapped_and_from_several_devices(file: Path) -> None:
+    weights = unet_weights(32)
+    parallel = {f"module.{name}": weight for name, weight in weights.items()}
+    several = []
+    for content in (weights, wrapped(weights), parallel, wrapped(parallel)):
+        torch.save(content, file)
+        several.append(reference.read(file).weights)
+    for others in several[1:]:
+        assert others.keys() == several[0].keys()
+        assert all(torch.equal(others[name], weight) for name, weight in several[0].items())
+
+
+def test_reading_leaves_global_randomness_alone(file: Path) -> None:
+    torch.save(unet_weights(32), file)
+    before = torch.get_rng_state()
+    reference.read(file)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+class Bomb:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.target),)
+
+
+def test_code_in_a_checkpoint_is_not_run(file: Path) -> None:
+    target = file.parent / "it ran"
+    torch.save({**wrapped(unet_weights(32)), "config": Bomb(target)}, file)
+    with pytest.raises(CheckpointError, match=r"weights only, and nothing in it was run: it wants posix\.mkdir"):
+        reference.read(file)
+    assert not target.exists()
+    torch.load(file, weights_only=False)
+    assert target.exists()  # the bomb was live
+
+
+def test_a_zip_bomb_is_not_unpacked(file: Path) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(1_000_000))
+    with pytest.raises(CheckpointError, match="unpack to more than was ever written"):
+        reference.read(file)
+
+
+def test_a_tensor_that_repeats_one_number_is_not_unpacked(file: Path) -> None:
+    torch.save({"conv_in.weight": torch.zeros(1).expand(10**12)}, file)
+    with pytest.raises(CheckpointError, match="unpack to more than was ever written"):
+        reference.read(file)
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"absent\.pth is missing"):
+        reference.read(tmp_path / "absent.pth")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(CheckpointError, match="is no regular file"):
+            reference.read(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"a text\n", b"\x80\x02}q\x00.", b"PK\x03\x04"])
+def test_what_torch_did_not_write_is_refused(content: bytes, file: Path) -> None:
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"epoch_10\.pth is no checkpoint of torch"):
+        reference.read(file)
+
+
+def test_a_file_cut_or_damaged_anywhere_is_refused(file: Path) -> None:
+    torch.save(own("beta_vae").state_dict(), file)
+    whole = file.read_bytes()
+    for size in (10, 1000, len(whole) // 2, len(whole) - 10):
+        file.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError):
+            reference.read(file)
+    start = whole.index(b"data.pkl")
+    file.write_bytes(whole[: start + 200] + bytes(50) + whole[start + 250 :])
+    with pytest.raises(CheckpointError):
+        reference.read(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({}, "no tensors, but nothing"),
+        ({"epoch": 9, "optimizer_state_dict": {}}, "no tensors, but epoch, optimizer_state_dict"),
+        ({"model_state_dict": None, "epoch": 9}, "no tensors, but nothing"),
+        ([torch.zeros(2)], "no tensors, but nothing"),
+        ({"a": torch.eye(2).to_sparse()}, "no tensors, but a"),
+        ({3: torch.zeros(2)}, "no tensors, but 3"),
+        ({"w": torch.zeros(2)}, "1 tensor, the first 'w'"),
+        ({f"layer{i}": torch.zeros(2) for i in range(9)}, "9 tensors, the first 'layer0', 'layer1', 'layer2'"),
+    ],
+)
+def test_a_file_without_a_network_of_ours_says_what_it_holds(content: object, why: str, file: Path) -> None:
+    torch.save(content, file)
+    with pytest.raises(CheckpointError, match=f"no model of ours: {why}$"):
+        reference.read(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            {"up2.2.bias": torch.zeros(7)},
+            "'up2.2.bias' does not fit: (7,) of torch.float32, not (32,) of torch.float32",
+        ),
+        ({"up2.2.bias": torch.zeros(32, dtype=torch.int64)}, "'up2.2.bias' does not fit: (32,) of torch.int64"),
+        ({"up2.2.bias": None}, "'up2.2.bias' is missing"),
+        ({"attention.weight": torch.zeros(3)}, "'attention.weight' has no place in a ncsn of this width"),
+        ({"embed.W": torch.zeros(3, 3)}, "'embed.W' does not fit: (3, 3)"),
+        ({"embed.W": torch.zeros(100)}, "'embed.W' does not fit: (100,)"),
+        ({"embed.W": torch.zeros(20)}, "'down1.1.dense.weight' does not fit: (32, 32)"),
+        ({"conv_in.weight": torch.zeros(())}, "'conv_in.weight' is missing or no layer's weight"),
+        ({"conv_in.weight": torch.zeros(16, 3, 3, 3)}, "a width of 16 is not the reference's"),
+        ({"conv_in.weight": torch.zeros(64, 3, 3, 3)}, "'conv_in.bias' does not fit: (32,)"),
+        ({"conv_in.weight": torch.zeros(0, 3, 3, 3)}, "width must lie in [4, 1024], not 0"),
+    ],
+)
+def test_a_unet_that_does_not_fit_names_the_tensor(change: dict[str, Tensor | None], why: str, file: Path) -> None:
+    torch.save(wrapped({**unet_weights(32), **change}), file)
+    with pytest.raises(CheckpointError, match=re.escape(why)):
+        reference.read(file)
+
+
+def test_earlier_networks_of_the_reference_without_normalisation_are_refused(file: Path) -> None:
+    unet = {name: weight for name, weight in unet_weights(32).items() if not re.match(r"(up|down)\d\.2\.", name)}
+    vae = {name: weight for name, weight in vae_weights(latent_dim=5).items() if ".bn" not in name}
+    for weights, missing in ((unet, "down1.2.weight"), (vae, "encoder.bn1.weight")):
+        torch.save(weights, file)
+        with pytest.raises(CheckpointError, match=f"'{missing}' is missing"):
+            reference.read(file)
+
+
+@pytest.mark.parametrize("conditioning", ["sigma", "log_sigma"])
+def test_the_frequencies_tell_what_our_own_network_knows_of_the_noise_level(conditioning: str, file: Path) -> None:
+    torch.save(ncsn({**OWN["unet"], "conditioning": conditioning}).state_dict(), file)
+    params = reference.read(file).params
+    assert params["conditioning"] == conditioning
+    assert params["input_scaling"] == (conditioning == "log_sigma")
+
+
+@pytest.mark.parametrize(
+    "log_sigmas", [torch.zeros(()), torch.zeros(0), torch.tensor([0.0, -1, -4]), torch.tensor(3 * [torch.nan])]
+)
+def test_a_refinenet_of_strange_levels_is_refused(log_sigmas: Tensor, file: Path) -> None:
+    torch.save({**own("refinenet").state_dict(), "backbone.log_sigmas": log_sigmas}, file)
+    with pytest.raises(CheckpointError, match=r"'backbone\.log_sigmas' does not fit"):
+        reference.read(file)
+
+
+def own(kind: str) -> torch.nn.Module:
+    """A network of ours, its BatchNorm statistics not those it starts with."""
+    network = beta_vae(OWN[kind]) if kind == "beta_vae" else ncsn(OWN[kind])
+    if kind == "beta_vae":
+        network.train()(torch.rand(4, 3, 32, 32), torch.randn(4, 6))
+    return network
+
+
+def ncsn(params: dict[str, Scalar]) -> torch.nn.Module:
+    with seeded_weights(0):
+        return Ncsn(params, mean=0.4, variance=0.1).network
+
+
+def beta_vae(params: dict[str, Scalar]) -> torch.nn.Module:
+    with seeded_weights(0):
+        return BetaVae(params).network
+
+
+def wrapped(weights: dict[str, Any]) -> dict[str, Any]:
+    optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-3, "betas": (0.9, 0.999)}]}
+    return {"epoch": 9, "model_state_dict": weights, "optimizer_state_dict": optimizer}
+
+
+def unet_weights(width: int) -> Weights:
+    """Random weights of the reference's ScoreNet; it has half its width of Fourier frequencies."""
+    w, draw = width, Draw()
+    draw.weights["embed.W"] = 30 * draw.normal(w // 2)
+    draw.layer("conv_in", w, 3, 3, 3)
+    for name, inputs, outputs in (("down1", w, w), ("down2", w, 2 * w), ("down3", 2 * w, 2 * w)):
+        draw.layer(f"{name}.0", outputs, inputs, 3, 3)
+        draw.layer(f"{name}.1.dense", outputs, w)
+        draw.norm(f"{name}.2", outputs)
+    for name, inputs, outputs in (("up1", 2 * w, 2 * w), ("up2", 4 * w, w), ("up3", 2 * w, w)):
+        draw.layer(f"{name}.0", inputs, outputs, 4, 4, bias=outputs)
+        draw.layer(f"{name}.1.dense", outputs, w)
+        draw.norm(f"{name}.2", outputs)
+    draw.layer("conv_out", 3, 2 * w, 3, 3)
+    return draw.weights
+
+
+def score_of_the_reference(w: Weights, x: Tensor, sigma: Tensor) -> Tensor:
+    angles = 2 * pi * sigma[:, None] * w["embed.W"]
+    noise = F.silu(torch.cat([angles.sin(), angles.cos()], 1))
+
+    def stage(name: str, x: Tensor) -> Tensor:
+        convolve = F.conv2d if name.startswith("down") else F.conv_transpose2d
+        convolved = convolve(x, w[f"{name}.0.weight"], w[f"{name}.0.bias"], stride=2, padding=1)
+        shift = F.linear(noise, w[f"{name}.1.dense.weight"], w[f"{name}.1.dense.bias"])
+        return F.silu(F.group_norm(convolved, 32, w[f"{name}.2.weight"], w[f"{name}.2.bias"]) + shift[:, :, None, None])
+
+    full = F.conv2d(x, w["conv_in.weight"], w["conv_in.bias"], padding=1)
+    half = stage("down1", full)
+    quarter = stage("down2", half)
+    up = stage("up1", stage("down3", quarter))
+    up = stage("up2", torch.cat([up, quarter], 1))
+    up = stage("up3", torch.cat([up, half], 1))
+    out = F.conv2d(torch.cat([up, full], 1), w["conv_out.weight"], w["conv_out.bias"], padding=1)
+    return out / sigma[:, None, None, None]
+
+
+def vae_weights(latent_dim: int = 128) -> Weights:
+    """Random weights of the reference's BetaVAE."""
+    draw, channels = Draw(), (3, 64, 128, 256, 512)
+    for i in range(1, 5):
+        draw.layer(f"encoder.conv{i}", channels[i], channels[i - 1], 4, 4)
+    for i in range(1, 5):
+        draw.norm(f"encoder.bn{i}", channels[i], statistics=True)
+    draw.layer("encoder.fc", 512, 2048)
+    draw.layer("encoder.fc_mu", latent_dim, 512)
+    draw.layer("encoder.fc_log_var", latent_dim, 512)
+    draw.layer("decoder.fc", 512, latent_dim)
+    draw.layer("decoder.fc2", 2048, 512)
+    for i in range(1, 5):
+        draw.layer(f"decoder.deconv{i}", channels[5 - i], channels[4 - i], 4, 4, bias=channels[4 - i])
+    for i in range(1, 4):
+        draw.norm(f"decoder.bn{i}", channels[4 - i], statistics=True)
+    return draw.weights
+
+
+def codes_of_the_reference(w: Weights, x: Tensor) -> tuple[Tensor, Tensor]:
+    for i in range(1, 5):
+        x = F.conv2d(x, w[f"encoder.conv{i}.weight"], w[f"encoder.conv{i}.bias"], stride=2, padding=1)
+        x = F.leaky_relu(batch_norm(w, f"encoder.bn{i}", x), 0.2)
+    hidden = F.leaky_relu(linear(w, "encoder.fc", x.flatten(1)), 0.2)
+    return linear(w, "encoder.fc_mu", hidden), linear(w, "encoder.fc_log_var", hidden)
+
+
+def images_of_the_reference(w: Weights, z: Tensor) -> Tensor:
+    for name in ("decoder.fc", "decoder.fc2"):
+        z = F.leaky_relu(linear(w, name, z), 0.2)
+    x = z.reshape(-1, 512, 2, 2)
+    for i in range(1, 5):
+        x = F.conv_transpose2d(x, w[f"decoder.deconv{i}.weight"], w[f"decoder.deconv{i}.bias"], stride=2, padding=1)
+        x = F.relu(batch_norm(w, f"decoder.bn{i}", x)) if i < 4 else x.sigmoid()
+    return x
+
+
+def linear(w: Weights, name: str, x: Tensor) -> Tensor:
+    return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+
+def batch_norm(w: Weights, name: str, x: Tensor) -> Tensor:
+    mean, variance = w[f"{name}.running_mean"], w[f"{name}.running_var"]
+    return F.batch_norm(x, mean, variance, w[f"{name}.weight"], w[f"{name}.bias"])
+
+
+class Draw:
+    """A state dict of random weights, no two of them alike."""
+
+    def __init__(self) -> None:
+        self.weights: Weights = {}
+        self.generator = torch.Generator().manual_seed(0)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator)
+
+    def layer(self, name: str, *shape: int, bias: int = 0) -> None:
+        spread = torch.Size(shape[1:]).numel() ** -0.5
+        self.weights[f"{name}.weight"] = spread * self.normal(*shape)
+        self.weights[f"{name}.bias"] = self.normal(bias or shape[0])
+
+    def norm(self, name: str, channels: int, *, statistics: bool = False) -> None:
+        self.weights[f"{name}.weight"] = 1 + 0.3 * self.normal(channels)
+        self.weights[f"{name}.bias"] = self.normal(channels)
+        if statistics:
+            self.weights[f"{name}.running_mean"] = self.normal(channels)
+            self.weights[f"{name}.running_var"] = 0.5 + self.normal(channels).square()
+            self.weights[f"{name}.num_batches_tracked"] = torch.tensor(390)

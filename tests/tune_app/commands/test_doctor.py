@@ -1,0 +1,188 @@
+"""Each thing that can be wrong with a machine is a row that says so and what to do; the key is never in it."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tune_app.cli import cli
+from tune_app.commands import doctor
+from tune_app.commands.doctor import GIB, Row, can_run, doctor_lines, examine
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home and cache, so that nothing of the machine's own is found."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TUNE_APP_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def look(name: str, *, out: Path = Path("experiments"), address: str | None = None, **environment: str) -> Row:
+    """The row of that name."""
+    return next(row for row in examine(out, address, environment) if row.name == name)
+
+
+def test_this_machine_can_run_a_sweep_and_every_row_that_is_not_ok_says_what_to_do(home: Path) -> None:
+    rows = examine(home / "new", None, {})
+    assert can_run(rows)
+    assert all(row.todo for row in rows if row.state != "ok")
+    assert doctor_lines(rows)[-1] == "a sweep can run here"
+    assert not (home / "new").exists()
+
+
+def test_a_missing_torch_or_ray_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert look("torch").state == "bad"
+    monkeypatch.setattr(doctor, "version", lambda _: "2.51.0")
+    assert look("ray") == Row("ray", "bad", "2.51.0", "pip install 'ray[tune]>=2.60'")
+    monkeypatch.setattr(doctor, "version", nothing)
+    rows = examine(Path("experiments"), None, {})
+    assert not can_run(rows)
+    assert doctor_lines(rows)[-1].startswith("no sweep can run here yet: torch, ray")
+
+
+def test_a_gpu_is_named_with_its_memory_and_one_that_torch_cannot_use_is_a_warning(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    (home / "driver/nvidia/gpus/0").mkdir(parents=True)
+    (home / "driver/nvidia/version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun Jul\n")
+    monkeypatch.setattr(doctor, "PROC", home)
+    monkeypatch.setattr(doctor, "local_gpus", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert look("cuda").state == "warning"
+    assert "580.65.06" in look("cuda").found
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: SimpleNamespace(name="H100", total_memory=80 * GIB)
+    )
+    assert look("cuda").state == "ok"
+    assert look("gpus").found == "H100 (80 GiB)"
+
+
+def test_a_folder_that_cannot_be_written_is_bad_and_one_of_a_cluster_must_be_shared() -> None:
+    assert look("experiments folder", out=Path("/proc/nowhere")).state == "bad"
+    assert "every node" in look("experiments folder", address="auto").todo
+    assert "share" in look("experiments folder").found
+
+
+@pytest.mark.parametrize(("free", "state"), [(0.5, "bad"), (5, "warning"), (50, "ok")])
+def test_a_full_disk_is_bad(free: float, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free * GIB))
+    assert look("disk").state == state
+
+
+def test_little_memory_shared_memory_and_few_files_are_warnings(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 9000000 kB\n")
+    (home / "memory.max").write_text(str(3 * GIB))
+    (home / "memory.current").write_text(str(2 * GIB))
+    monkeypatch.setattr(doctor, "PROC", home)
+    monkeypatch.setattr(doctor, "CGROUP", home)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=GIB // 16))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
+    assert "1.0 GiB" in look("cpus and memory").found
+    assert {look(name).state for name in ("cpus and memory", "/dev/shm", "open files")} == {"warning"}
+
+
+def test_a_cifar10_in_the_cache_is_found(home: Path) -> None:
+    assert look("data").state == "warning"
+    (home / "cache/cifar10/cifar-10-batches-py").mkdir(parents=True)
+    assert look("data") == Row("data", "ok", f"shapes, cifar10 in {home / 'cache/cifar10'}")
+
+
+def test_the_key_is_looked_for_where_wandb_does_and_never_shown(home: Path) -> None:
+    netrc = home / ".netrc"
+    assert look("wandb key").state == "warning"
+    assert look("wandb key", WANDB_API_KEY=KEY) == Row("wandb key", "ok", "in WANDB_API_KEY")
+    netrc.write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
+    assert look("wandb key") == Row("wandb key", "ok", f"for api.wandb.ai in {netrc}")
+    assert look("wandb key", WANDB_BASE_URL="https://wandb.example").state == "warning"
+    netrc.write_text(f"machine api.wandb.ai login user {KEY}\n")  # the parser quotes the word that it did not expect
+    assert look("wandb key").state == "warning"
+    assert KEY not in repr(look("wandb key"))
+
+
+def test_an_address_where_nothing_answers_is_bad(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert look("ray address", address=f"127.0.0.1:{port}").state == "ok"
+        assert look("ray address", RAY_ADDRESS=f"ray://127.0.0.1:{port}").state == "ok"
+        (home / "ray").mkdir()
+        (home / "ray/ray_current_cluster").write_text(f"127.0.0.1:{port}")
+        assert look("ray address", address="auto", RAY_TMPDIR=str(home)).state == "ok"
+    assert look("ray address", address=f"127.0.0.1:{port}").state == "bad"
+    assert look("ray address", address="127.0.0.1:port").state == "bad"
+    assert look("ray address", address="auto", RAY_TMPDIR=str(home / "empty")).state == "bad"
+
+
+@contextmanager
+def dashboard(status: int) -> Iterator[str]:
+    """A server that answers every request with `status`, and only those that show no token."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(500 if self.headers["Authorization"] else status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_cluster_that_lets_anybody_in_is_a_warning_and_a_token_that_is_missing_is_bad(home: Path) -> None:
+    with dashboard(200) as address:
+        assert "anyone" in look("ray token", address=address, RAY_AUTH_TOKEN=KEY).todo
+    with dashboard(401) as address:
+        assert look("ray token", address=address).state == "bad"
+        held = look("ray token", address=address, RAY_AUTH_TOKEN=KEY, RAY_AUTH_MODE="token")
+        assert held == Row("ray token", "ok", "asked for; this machine has one (RAY_AUTH_TOKEN)")
+        (home / ".ray").mkdir()
+        (home / ".ray/auth_token").write_text(KEY)
+        assert look("ray token", address=address).state == "warning"  # Ray reads it only where RAY_AUTH_MODE says so
+        assert look("ray token", address=address, RAY_AUTH_MODE="token").state == "ok"
+
+
+def test_the_command_prints_one_document_and_its_exit_code_says_whether_a_sweep_can_run(folder: Path) -> None:
+    environment = {"WANDB_API_KEY": KEY, "RAY_ADDRESS": ""}
+    done = CliRunner().invoke(cli, ["doctor", "--json", "--out", str(folder / "new")], env=environment)
+    assert done.exit_code == 0
+    document = json.loads(done.stdout)
+    assert document["can_run"] is True
+    assert all(row.keys() == {"name", "state", "found", "todo"} for row in document["rows"])
+    assert KEY not in done.output
+
+    (folder / "file").touch()
+    done = CliRunner().invoke(cli, ["doctor", "--out", str(folder / "file/below")], env=environment)
+    assert done.exit_code == 1
+    assert "bad      experiments folder" in done.stdout
+    assert KEY not in done.output
+    assert [path.name for path in folder.iterdir()] == ["file"]

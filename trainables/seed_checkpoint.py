@@ -1,0 +1,292 @@
+"""Old checkpoints of the reference project, read as weights of our networks."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import stat
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import override
+
+from trainables.beta_vae.network import Vae
+from trainables.beta_vae.task import BetaVae
+from trainables.catalog import MODELS
+from trainables.checkpoint import MALFORMED, UNREADABLE, CheckpointError
+from trainables.contract import Scalar
+from trainables.ncsn.score import Score
+from trainables.ncsn.task import Ncsn
+from trainables.ncsn.unet import FREQUENCIES, SCALES, Stage
+
+GROUPS = 32
+SETTINGS: Mapping[str, Mapping[str, Scalar]] = {
+    "ncsn": {
+        "sigma_begin": 1.0,
+        "sigma_end": 0.01,
+        "num_scales": 50,
+        "arch": "unet",
+        "groups": GROUPS,
+        "conditioning": "sigma",
+        "input_scaling": False,
+    },
+    "beta_vae": {"beta": 1.0, "likelihood": "gaussian", "kl_warmup_kimg": 0.0},
+}
+"""What the reference trained with and no weight tells."""
+UNET = {
+    "backbone.conv_in": "conv_in",
+    **{
+        f"backbone.{ours}.{part}": f"{theirs}.{index}"
+        for ours, theirs in {
+            "down1": "down1",
+            "down2": "down2",
+            "down3": "down3",
+            "up3": "up1",  # we number by resolution, they by the order of the pass
+            "up2": "up2",
+            "up1": "up3",
+        }.items()
+        for part, index in {"conv": "0", "shift": "1.dense", "norm": "2"}.items()
+    },
+    "backbone.conv_out": "conv_out",
+}
+VAE = {
+    **{f"encoder.{3 * layer}": f"encoder.conv{layer + 1}" for layer in range(4)},
+    **{f"encoder.{3 * layer + 1}": f"encoder.bn{layer + 1}" for layer in range(4)},
+    "encoder.13": "encoder.fc",
+    "mean": "encoder.fc_mu",
+    "log_variance": "encoder.fc_log_var",
+    "decoder.0": "decoder.fc",
+    "decoder.2": "decoder.fc2",
+    **{f"decoder.{3 * layer + 5}": f"decoder.deconv{layer + 1}" for layer in range(4)},
+    **{f"decoder.{3 * layer + 6}": f"decoder.bn{layer + 1}" for layer in range(3)},
+}
+"""Our modules and the reference's of the same place."""
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network in a file."""
+
+    model: str
+    """`ncsn` or `beta_vae`."""
+    params: dict[str, Scalar]
+    """What the weights tell, and the reference's settings for what they don't."""
+    weights: dict[str, Tensor]
+    """State of our network of these params."""
+    reference: bool = True
+    """Trained as the reference's network, which computes something else than ours from the same weights."""
+
+    def load_into(self, network: nn.Module) -> nn.Module:
+        """`network`, built with `params`, now with these weights and computing what the trained one did."""
+        network.load_state_dict(self.weights)
+        return as_reference(network) if self.reference else network
+
+
+def read(path: Path) -> Found:
+    """The network in a checkpoint of the reference, or in a bare state dict of it or us. Raises CheckpointError."""
+    path = Path(path)
+    tensors, others = _tensors(path)
+    try:
+        return _found(tensors, others)
+    except _UnfitError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def as_reference(network: nn.Module) -> nn.Module:
+    """`network` with the forward pass of the reference, in place; its weights and their names stay.
+
+    U-Net: SiLU on the noise embedding, and the shift by it after the GroupNorm, not before.
+    VAE: LeakyReLU, not ReLU, after the two linear layers of the decoder.
+    """
+    if isinstance(network, Score):
+        for name, stage in network.backbone.named_children():
+            if isinstance(stage, Stage):
+                setattr(network.backbone, name, ReferenceStage(stage))
+    elif isinstance(network, Vae):
+        network.decoder[1] = nn.LeakyReLU(0.2)
+        network.decoder[3] = nn.LeakyReLU(0.2)
+    return network
+
+
+class ReferenceStage(nn.Module):
+    """Convolution, GroupNorm, plus what the noise level adds to each channel, SiLU."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.conv, self.shift, self.norm = stage.conv, stage.shift, stage.norm
+        self.norm.num_groups = GROUPS  # at any width; ours has fewer below 128
+
+    @override
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        return F.silu(self.norm(self.conv(x)) + self.shift(F.silu(noise))[:, :, None, None])
+
+
+class _UnfitError(Exception):
+    """What a file holds is not what we look for."""
+
+
+def _found(tensors: Tensors, others: list[str]) -> Found:
+    if "embed.W" in tensors:
+        width = _size(tensors, "conv_in.weight")
+        if width % GROUPS:
+            raise _UnfitError(f"a width of {width} is not the reference's: its GroupNorm has {GROUPS} groups")
+        names = {"backbone.embedding.frequencies": "embed.W", **_leaves(UNET)}
+        return _fitted("ncsn", {"width": width}, _padded(tensors), names=names)
+    told: dict[str, Scalar]
+    if "encoder.fc_mu.weight" in tensors:
+        told = {"width": _size(tensors, "encoder.conv1.weight"), "latent_dim": _size(tensors, "encoder.fc_mu.weight")}
+        return _fitted("beta_vae", told, tensors, names=_leaves(VAE))
+    if "backbone.embedding.frequencies" in tensors:
+        told = _conditioning(tensors["backbone.embedding.frequencies"])
+        return _fitted("ncsn", {"width": _size(tensors, "backbone.conv_in.weight"), **told}, tensors)
+    if "backbone.log_sigmas" in tensors:
+        levels = _levels(tensors["backbone.log_sigmas"])
+        width = _size(tensors, "backbone.conv_in.weight")
+        return _fitted("ncsn", {"arch": "refinenet", "width": width, **levels}, tensors)
+    if "log_variance.weight" in tensors:
+        told = {"width": _size(tensors, "encoder.0.weight"), "latent_dim": _size(tensors, "log_variance.weight")}
+        return _fitted("beta_vae", told, tensors)
+    raise _UnfitError(f"no model of ours: {_description(tensors, others)}")
+
+
+def _fitted(
+    model: str, told: Mapping[str, Scalar], tensors: Tensors, *, names: Mapping[str, str] | None = None
+) -> Found:
+    """`tensors`, known as `names` says or by our own names, if each is of the shape that our network has there."""
+    params: dict[str, Scalar] = {**SETTINGS[model], **told}
+    for name, parameter in MODELS[model].parameters.items():
+        if name in params and (complaint := parameter.complaint(params[name])):
+            raise _UnfitError(f"{name} {complaint}")
+    expected = _network(model, params).state_dict()
+    theirs = {ours: names[ours] if names else ours for ours in expected}
+    for ours, weight in expected.items():
+        name = theirs[ours]
+        if name not in tensors:
+            raise _UnfitError(f"{name!r:.80} is missing")
+        got = tensors[name]
+        if got.shape != weight.shape or got.dtype.is_floating_point != weight.dtype.is_floating_point:
+            shapes = f"{tuple(got.shape)} of {got.dtype}, not {tuple(weight.shape)} of {weight.dtype}"
+            raise _UnfitError(f"{name!r:.80} does not fit: {shapes}")
+    if foreign := [name for name in tensors if name not in theirs.values()]:
+        raise _UnfitError(f"{foreign[0]!r:.80} has no place in a {model} of this width")
+    weights = {ours: tensors[name].detach() for ours, name in theirs.items()}
+    return Found(model, params, weights, reference=bool(names))
+
+
+def _network(model: str, params: Mapping[str, Scalar]) -> nn.Module:
+    """Our network without memory for its weights."""
+    with torch.device("meta"):
+        if model == "ncsn":
+            return Ncsn(params, mean=0.0, variance=1.0).network
+        return BetaVae(params).network
+
+
+def _leaves(modules: Mapping[str, str]) -> dict[str, str]:
+    """Our names of the reference's tensors, those of a norm's statistics included."""
+    leaves = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    return {f"{ours}.{leaf}": f"{theirs}.{leaf}" for ours, theirs in modules.items() for leaf in leaves}
+
+
+def _padded(tensors: Tensors) -> dict[str, Tensor]:
+    """With as many frequencies as ours: the reference has half its width of them, and no weight sees the added ones."""
+    padded, count = dict(tensors), tensors["embed.W"].numel()
+    room = FREQUENCIES - count
+    if tensors["embed.W"].dim() != 1 or room <= 0:
+        return padded
+    padded["embed.W"] = F.pad(tensors["embed.W"], (0, room))
+    for theirs in UNET.values():
+        name = f"{theirs}.weight"
+        if theirs.endswith(".dense") and name in tensors and tensors[name].shape[1:] == (2 * count,):
+            sin, cos = tensors[name][:, :count], tensors[name][:, count:]
+            padded[name] = torch.cat([F.pad(sin, (0, room)), F.pad(cos, (0, room))], 1)
+    return padded
+
+
+def _conditioning(frequencies: Tensor) -> dict[str, Scalar]:
+    """What a network of ours is told of the noise level: the frequencies of ln(sigma) are 30 times lower."""
+    if frequencies.double().square().mean().sqrt() > (SCALES["sigma"] * SCALES["log_sigma"]) ** 0.5:
+        return {}
+    return {"conditioning": "log_sigma", "input_scaling": True}  # the two go together unless somebody parts them
+
+
+def _levels(log_sigmas: Tensor) -> dict[str, Scalar]:
+    """The levels that a RefineNet was built with."""
+    if log_sigmas.dim() != 1 or not len(log_sigmas):
+        raise _UnfitError(f"'backbone.log_sigmas' does not fit: {tuple(log_sigmas.shape)}, not one value a level")
+    ends = log_sigmas.double().exp()
+    steps = torch.linspace(float(log_sigmas[0]), float(log_sigmas[-1]), len(log_sigmas))
+    if not torch.allclose(log_sigmas.float(), steps, atol=1e-4):
+        raise _UnfitError("'backbone.log_sigmas' does not fit: its levels are not geometric")
+    # six digits: what float32 keeps of a sigma through its logarithm
+    return {
+        "num_scales": len(log_sigmas),
+        "sigma_begin": float(f"{ends[0]:.6g}"),
+        "sigma_end": float(f"{ends[-1]:.6g}"),
+    }
+
+
+def _size(tensors: Tensors, name: str) -> int:
+    """Outputs of the layer `name`."""
+    if name not in tensors or not tensors[name].dim():
+        raise _UnfitError(f"{name!r} is missing or no layer's weight")
+    return len(tensors[name])
+
+
+def _tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The weights in `path`, their names without DataParallel's prefix, and the names of what else is there."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CheckpointError(f"{path} is no regular file")
+        content = _load(path)
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing") from error
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        why = f"it wants {refused[1]:.80}" if refused else "its pickle is damaged"
+        raise CheckpointError(f"{path} is not a file of weights only, and nothing in it was run: {why}") from error
+    except (OSError, *MALFORMED, *UNREADABLE) as error:
+        raise CheckpointError(f"{path} is no checkpoint of torch: {str(error) or repr(error):.200}") from error
+    state = content.get("model_state_dict", content) if isinstance(content, dict) else {}
+    state = state if isinstance(state, dict) else {}
+    tensors = {name: value for name, value in state.items() if isinstance(name, str) and _plain(value)}
+    if sum(tensor.nbytes for tensor in tensors.values()) > size:
+        raise CheckpointError(f"{path}: its tensors would unpack to more than was ever written")
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return tensors, [str(name) for name in state if name not in tensors]
+
+
+def _load(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise zipfile.BadZipFile("it would unpack to more than was ever written")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on formats that are refused below
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _plain(value: object) -> bool:
+    """Whether `value` is a dense tensor with its numbers in memory."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )
+
+
+def _description(tensors: Tensors, others: list[str]) -> str:
+    if not tensors:
+        return f"no tensors, but {', '.join(f'{name:.40}' for name in others[:3]) or 'nothing'}"
+    names = ", ".join(f"{name!r:.60}" for name in list(tensors)[:3])
+    return f"{len(tensors)} tensor{'s' * (len(tensors) > 1)}, the first {names}"

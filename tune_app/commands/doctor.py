@@ -1,0 +1,258 @@
+"""What a sweep needs, looked for on this machine: a row for each thing, with what to do where it is missing."""
+
+from __future__ import annotations
+
+import netrc
+import platform
+import resource
+import shutil
+import socket
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+from urllib.parse import SplitResult, urlsplit
+
+from tune_app.cluster.this_machine import cpus, local_gpus
+from tune_app.errors import InputError
+from tune_app.experiment.folder import check_writable
+
+GIB = 2**30
+CONNECT_SECONDS = 5.0
+FIRST_RAY = (2, 60)
+PORTS = {"http": 8265, "https": 443, "ray": 10001}
+PROC = Path("/proc")
+CGROUP = Path("/sys/fs/cgroup")
+SHM = Path("/dev/shm")  # noqa: S108 (Ray's own place, only looked at)
+State = Literal["ok", "warning", "bad"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing looked for; a `bad` one means that no sweep can run."""
+
+    name: str
+    state: State
+    found: str
+    todo: str = ""
+
+
+def examine(out: Path, address: str | None, environment: Mapping[str, str]) -> list[Row]:
+    """Every row. The only traffic is to `address`, or else to $RAY_ADDRESS."""
+    address = address or environment.get("RAY_ADDRESS") or None
+    return [
+        Row("python", "ok", f"{platform.python_version()} on {platform.platform(terse=True)}"),
+        *_torch(),
+        _ray(),
+        *_cluster(address, environment),
+        _folder(out, shared=address is not None),
+        _disk(out),
+        _data(),
+        _wandb(environment),
+        _memory(),
+        _shared_memory(),
+        _files(),
+    ]
+
+
+def can_run(rows: list[Row]) -> bool:
+    return all(row.state != "bad" for row in rows)
+
+
+def doctor_lines(rows: list[Row]) -> list[str]:
+    """The page, what to do below each row that asks for something."""
+    lines = []
+    for row in rows:
+        lines.append(f"{row.state:8} {row.name:18} {row.found}")
+        if row.todo:
+            lines.append(f"{'':27} -> {row.todo}")
+    bad = [row.name for row in rows if row.state == "bad"]
+    return [*lines, "", f"no sweep can run here yet: {', '.join(bad)}" if bad else "a sweep can run here"]
+
+
+def _torch() -> Iterator[Row]:
+    try:
+        with warnings.catch_warnings():  # torch warns of an old driver; the row below says it
+            warnings.simplefilter("ignore")
+            import torch
+
+            usable = torch.cuda.is_available()
+    except (ImportError, OSError) as error:
+        yield Row("torch", "bad", f"cannot be imported ({error})", "pip install -c constraints.txt -e .")
+        return
+    yield Row("torch", "ok", torch.__version__)
+    driver, seen = _driver(), local_gpus()
+    built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
+    if seen and not usable:
+        todo = "install the torch of your CUDA, or a newer driver; until then --profile laptop runs on CPUs"
+        yield Row("cuda", "warning", f"{built}, driver {driver}, but torch cannot use it", todo)
+    else:
+        yield Row("cuda", "ok", f"{built}, driver {driver}")
+    found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count() if usable else 0)]
+    gpus = ", ".join(f"{gpu.name} ({gpu.total_memory / GIB:.0f} GiB)" for gpu in found)
+    yield Row("gpus", "ok", gpus or "none: `run` takes the profile laptop")
+
+
+def _driver() -> str:
+    with suppress(OSError):
+        words = (PROC / "driver/nvidia/version").read_text().split()
+        return next((word for word in words if word[:1].isdigit() and "." in word), "unknown")
+    return "none"
+
+
+def _ray() -> Row:
+    try:
+        found = version("ray")
+    except PackageNotFoundError:
+        return Row("ray", "bad", "not installed", "pip install -c constraints.txt -e .")
+    if tuple(int(part) for part in found.split(".")[:2] if part.isdigit()) < FIRST_RAY:
+        return Row("ray", "bad", found, f"pip install 'ray[tune]>={'.'.join(map(str, FIRST_RAY))}'")
+    return Row("ray", "ok", found)
+
+
+def _cluster(address: str | None, environment: Mapping[str, str]) -> Iterator[Row]:
+    """Whether something answers at `address`, and whether it lets just anybody in."""
+    if address is None:
+        yield Row("ray address", "ok", "none given: a sweep starts a private Ray on this machine, on loopback")
+        yield Row("ray token", "ok", "the private Ray makes its own")
+        return
+    where = _current(environment) if address == "auto" else address
+    if where is None:
+        yield Row("ray address", "bad", "auto: no Ray runs on this machine", "ray start, or give --address HOST:PORT")
+        return
+    url = urlsplit(where if "//" in where else f"//{where}")
+    try:
+        host, port = url.hostname or "", url.port or PORTS.get(url.scheme, 6379)
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        yield Row("ray address", "bad", f"nothing answers there ({error})", "start the cluster, or mend --address")
+        return
+    yield Row("ray address", "ok", f"{host}:{port} answers")
+    yield _token(url, host, port, environment)
+
+
+def _current(environment: Mapping[str, str]) -> str | None:
+    """The Ray that `auto` means: the one started last on this machine."""
+    folder = Path(environment.get("RAY_TMPDIR", tempfile.gettempdir()))
+    with suppress(OSError):
+        return (folder / "ray/ray_current_cluster").read_text().strip() or None
+    return None
+
+
+def _token(url: SplitResult, host: str, port: int, environment: Mapping[str, str]) -> Row:
+    places = {
+        "RAY_AUTH_TOKEN": bool(environment.get("RAY_AUTH_TOKEN")),
+        "RAY_AUTH_TOKEN_PATH": Path(environment.get("RAY_AUTH_TOKEN_PATH", "")).is_file(),
+        "~/.ray/auth_token": Path("~/.ray/auth_token").expanduser().is_file(),
+    }
+    held = next((place for place, there in places.items() if there), None)
+    have = f"this machine has one ({held})" if held else "this machine has none"
+    asks = _asks_for_token(url, host, port) if url.scheme in ("http", "https") else None
+    asked = "asked for; " if asks else ""
+    if asks is False:
+        todo = "anyone who reaches it can run code on it: start it anew with RAY_AUTH_MODE=token"
+        return Row("ray token", "warning", "the cluster asks for none", todo)
+    if held is None and (asks or environment.get("RAY_AUTH_MODE") == "token"):
+        todo = "copy ~/.ray/auth_token from the head, or name its file in RAY_AUTH_TOKEN_PATH"
+        return Row("ray token", "bad", f"{asked}{have}", todo)
+    if environment.get("RAY_AUTH_MODE") != "token":
+        todo = "export RAY_AUTH_MODE=token, as on every node"
+        return Row("ray token", "warning", f"{asked}{have}; RAY_AUTH_MODE is not `token` here", todo)
+    return Row("ray token", "ok", f"{asked}{have}")
+
+
+def _asks_for_token(url: SplitResult, host: str, port: int) -> bool | None:
+    """Whether the dashboard refuses who shows no token; None where what answers is no dashboard."""
+    kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
+    with closing(kind(host, port, timeout=CONNECT_SECONDS)) as connection, suppress(OSError, HTTPException):
+        connection.request("GET", "/api/version")
+        return {200: False, 401: True, 403: True}.get(connection.getresponse().status)
+    return None
+
+
+def _folder(out: Path, *, shared: bool) -> Row:
+    todo = "every node of the cluster must see this folder at this path" if shared else ""
+    try:
+        check_writable(out)
+    except InputError as error:
+        return Row("experiments folder", "bad", str(error), error.hint or "")
+    alone = "" if shared else "; on a cluster it must be one that all nodes share"
+    return Row("experiments folder", "ok", f"{out.absolute()} can be written{alone}", todo)
+
+
+def _disk(out: Path) -> Row:
+    free = shutil.disk_usage(next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())).free / GIB
+    state: State = "bad" if free < 1 else "warning" if free < 10 else "ok"
+    return Row("disk", state, f"{free:.1f} GiB free", "" if state == "ok" else "make room, or choose another --out")
+
+
+def _data() -> Row:
+    from trainables.contract import DataError
+
+    try:
+        from trainables.data.cache import cache_folder
+
+        folder = cache_folder() / "cifar10"
+    except (ImportError, OSError, DataError) as error:
+        return Row("data", "warning", f"shapes; no place for downloads ({error})", "set TUNE_APP_CACHE to a folder")
+    if any(folder.glob("cifar-10-*")):
+        return Row("data", "ok", f"shapes, cifar10 in {folder}")
+    todo = "the first sweep with cifar10 downloads it (170 MB); without a network, --data shapes or folder:DIR"
+    return Row("data", "warning", f"shapes; no cifar10 in {folder}", todo)
+
+
+def _wandb(environment: Mapping[str, str]) -> Row:
+    """Whether a key is configured; its value goes nowhere, and neither does what the netrc parser quotes of it."""
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        if environment.get(name):
+            return Row("wandb key", "ok", f"in {name}")
+    host = urlsplit(environment.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
+    path = Path(environment.get("NETRC", "~/.netrc")).expanduser()
+    path = path if path.exists() else path.with_name("_netrc")
+    try:
+        entry = netrc.netrc(str(path)).authenticators(host)
+    except FileNotFoundError:
+        entry = None
+    except (OSError, netrc.NetrcParseError):
+        return Row("wandb key", "warning", f"{path} cannot be read", f"chmod 600 {path}, and mend its lines")
+    if entry is not None:
+        return Row("wandb key", "ok", f"for {host} in {path}")
+    return Row("wandb key", "warning", f"none for {host}", "`wandb login`, or `tune_app sync` later")
+
+
+def _memory() -> Row:
+    try:
+        lines = (PROC / "meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return Row("cpus and memory", "ok", f"{cpus()} CPUs; memory unknown on this system")
+    with suppress(OSError, ValueError):  # a container's own limit; `max` is none
+        limit = int((CGROUP / "memory.max").read_text())
+        free = min(free, limit - int((CGROUP / "memory.current").read_text()))
+    found = f"{cpus()} CPUs, {free / GIB:.1f} GiB free"
+    if free < 2 * GIB:
+        return Row("cpus and memory", "warning", found, "a trial takes 1 GiB or more: make room, or run fewer at once")
+    return Row("cpus and memory", "ok", found)
+
+
+def _shared_memory() -> Row:
+    try:
+        free = shutil.disk_usage(SHM).free / GIB
+    except OSError:
+        return Row(str(SHM), "ok", "not there on this system")
+    if free < 0.5:
+        return Row(str(SHM), "warning", f"{free:.2f} GiB free", "give the container --shm-size=4g")
+    return Row(str(SHM), "ok", f"{free:.1f} GiB free")
+
+
+def _files() -> Row:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # Ray raises the soft one itself
+    most = "no limit" if hard == resource.RLIM_INFINITY else f"{soft}, at most {hard}"
+    if hard != resource.RLIM_INFINITY and hard < 8192:
+        return Row("open files", "warning", most, "ulimit -n 65536")
+    return Row("open files", "ok", most)

@@ -1,0 +1,15 @@
+"""Times and numbers as a person reads them."""
+
+from __future__ import annotations
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as m:ss or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def short(value: object) -> str:
+    """Return a number with four significant digits, anything else as text."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
