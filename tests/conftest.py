@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tune_app.experiment.log import Event, read
 
+Entry = dict[str, Any]
+"""A line of the event log."""
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -41,10 +42,11 @@ class Sweep:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.events: list[Event] = read(folder / "events.jsonl")
+        lines = (folder / "events.jsonl").read_text().splitlines()
+        self.events: list[Entry] = [json.loads(line) for line in lines]
         self.summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
 
-    def of(self, kind: str) -> list[Event]:
+    def of(self, kind: str) -> list[Entry]:
         return [event for event in self.events if event["event"] == kind]
 
 

@@ -57,3 +57,9 @@ class ConfigError(InputError):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, at most 300 characters."""
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(text).splitlines()[0][:300]

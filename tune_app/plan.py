@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any
 
+from trainables.catalog import MODELS
 from tune_app.config.schema import SweepConfig
 
 
@@ -69,3 +70,52 @@ def trial_count(config: SweepConfig) -> int:
     if config.search.sampler != "grid":
         return config.search.trials
     return min(config.search.trials, len(config.baselines) + len(config.space.grid()))
+
+
+def metric_warnings(config: SweepConfig) -> list[str]:
+    """Return why the metric of a sweep may mislead."""
+    known = MODELS[config.model].metrics
+    first = config.objectives[0].name  # a second objective may measure what kid cannot see
+    return [f"metric {first}: {known[first].warning}"] if known[first].warning else []
+
+
+def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
+    """What would run, in words."""
+    ladder = " -> ".join(f"{rung:g}" for rung in plan.rungs)
+    asha = config.scheduler
+    stopping = (
+        "no trial is stopped early"
+        if len(plan.rungs) == 1
+        else f"ASHA keeps the best 1/{asha.reduction_factor:g} of a rung"
+    )
+    if len(plan.rungs) > 1 and asha.trust:
+        stopping += f" once {asha.trust.trials} finished trials agree with it (tau >= {asha.trust.tau:g})"
+    lines = [
+        f"plan: {plan.trials} trials of {plan.model} ({plan.baselines} of them baselines), {_goals(config)}",
+        *_data_lines(config),
+        f"  searches {', '.join(config.parameters)}",
+        f"  rungs at {ladder} kimg; {stopping}",
+        f"  {plan.kimg_least:g} to {plan.kimg_most:g} kimg of training; the time is shown once the first trial reports",
+        f"  a trial takes {plan.cpu:g} CPU and {plan.gpu if isinstance(plan.gpu, str) else f'{plan.gpu:g}'} GPU",
+    ]
+    limits = ", ".join(
+        f"{value:g} {name.replace('_', ' ')}" for name, value in plan.budget.items() if value is not None
+    )
+    if MODELS[config.model].uses_images and config.recheck.trials:
+        again = config.recheck
+        lines.append(
+            f"  the best {again.trials} are measured again at the end: {again.draws} times {again.samples} samples"
+        )
+    lines += [f"  budget: {limits}"] if limits else []
+    return [*lines, *(f"warning: {warning}" for warning in metric_warnings(config))]
+
+
+def _goals(config: SweepConfig) -> str:
+    return " and ".join(f"{one.goal.removesuffix('ize')}ising {one.name}" for one in config.objectives)
+
+
+def _data_lines(config: SweepConfig) -> list[str]:
+    if not MODELS[config.model].uses_images:
+        return []
+    data = config.data
+    return [f"  data {data.name}{f' {data.path}' if data.path else ''}, {data.resolution} x {data.resolution} pixels"]

@@ -1,20 +1,19 @@
-"""What a finished sweep tells of its rungs: which of them predicted the end, and where to begin next time.
+"""How well each rung predicted the end of a sweep, and the grace_kimg to use next time.
 
-Pure, from the log alone. Only trials that reached the end can be compared, so a rung that stopped many is judged by
-the few it let through, whose ranks agree less than those of all would.
+The verdicts come from the log alone. Only trials that reached the end can be compared. A rung that stopped many trials
+is therefore judged by the few that it let through, whose ranks agree less than those of all trials would.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
-from tune_app.experiment.log import Event
+from tune_app.experiment.events import Event, Reported
 
 LEAST_TRIALS = 4
 PREDICTS = 0.5
-"""Spearman with the end from which a rung is taken to predict it."""
+"""A rung predicts the end if its Spearman correlation with the end is at least this."""
 
 
 @dataclass(frozen=True)
@@ -23,35 +22,38 @@ class RungVerdict:
 
     kimg: float
     trials: int
-    """Those with a value there and at the last rung."""
+    """Trials with a value at this rung and at the last one."""
     spearman: float | None
-    """Of those two values; None below LEAST_TRIALS, or where either is the same for all."""
+    """Correlation of the two values; None below LEAST_TRIALS trials, or if either value is the same for all."""
     trusted_after: int | None
-    """Trials that had reported at the last rung when this one was first trusted; None: it never was."""
+    """Trials that had reported at the last rung when this one was first trusted; None if it never was."""
 
 
 def rung_verdicts(events: Sequence[Event], rungs: Sequence[float], metric: str) -> list[RungVerdict]:
-    """A verdict on each of the ascending `rungs` but the last; a trial's first value at a rung counts."""
+    """Return a verdict on each of the ascending `rungs` but the last. A trial's first value at a rung counts."""
     values: dict[float, dict[str, float]] = {rung: {} for rung in rungs}
     trusted: dict[float, int] = {}
     for event in events:
-        if event["event"] != "reported" or not event["rung"] or event["kimg"] not in values:
+        if not isinstance(event, Reported) or not event.rung or event.kimg not in values:
             continue
-        if event.get("trusted"):
-            trusted.setdefault(event["kimg"], len(values[rungs[-1]]))
-        value = event["metrics"].get(metric)
-        if value is not None and isfinite(value):
-            values[event["kimg"]].setdefault(event["trial"], value)
+        if event.trusted:
+            trusted.setdefault(event.kimg, len(values[rungs[-1]]))
+        value = event.metrics.get(metric)
+        if value is not None:
+            values[event.kimg].setdefault(event.trial, value)
     return [_verdict(rung, values[rung], values[rungs[-1]], trusted.get(rung)) for rung in rungs[:-1]]
 
 
 def next_grace(verdicts: Sequence[RungVerdict], rungs: Sequence[float]) -> float | None:
-    """The first rung from which on all predict the end; the last where none does; None where one cannot be judged."""
-    known = [verdict.spearman for verdict in verdicts if verdict.spearman is not None]
-    if not known or len(known) < len(verdicts):
+    """Return the first rung from which on all rungs predict the end.
+
+    Return the last rung if none predicts, and None if a rung cannot be judged.
+    """
+    correlations = [verdict.spearman for verdict in verdicts if verdict.spearman is not None]
+    if not correlations or len(correlations) < len(verdicts):
         return None
     grace = rungs[-1]
-    for verdict, spearman in zip(reversed(verdicts), reversed(known), strict=True):
+    for verdict, spearman in zip(reversed(verdicts), reversed(correlations), strict=True):
         if spearman < PREDICTS:
             break
         grace = verdict.kimg
@@ -59,7 +61,7 @@ def next_grace(verdicts: Sequence[RungVerdict], rungs: Sequence[float]) -> float
 
 
 def rung_lines(verdicts: Sequence[RungVerdict], rungs: Sequence[float]) -> list[str]:
-    """The verdicts as sentences, a warning after each rung that does not predict, and what to do next time."""
+    """Return the verdicts as sentences, a warning after each rung that does not predict, and advice."""
     lines = [line for verdict in verdicts for line in _sentences(verdict)]
     grace = next_grace(verdicts, rungs)
     if grace is None:
@@ -71,28 +73,27 @@ def rung_lines(verdicts: Sequence[RungVerdict], rungs: Sequence[float]) -> list[
     return [*lines, f"{which} the end: use scheduler.type none, or a later grace_kimg"]
 
 
-def _verdict(rung: float, there: dict[str, float], end: dict[str, float], trusted_after: int | None) -> RungVerdict:
-    both = [trial for trial in end if trial in there]
-    early, late = [there[trial] for trial in both], [end[trial] for trial in both]
-    judged = len(both) >= LEAST_TRIALS and len(set(early)) > 1 and len(set(late)) > 1
-    if not judged:
-        return RungVerdict(rung, len(both), None, trusted_after)
+def _verdict(rung: float, early: dict[str, float], final: dict[str, float], trusted_after: int | None) -> RungVerdict:
+    trials = [trial for trial in final if trial in early]
+    left, right = [early[trial] for trial in trials], [final[trial] for trial in trials]
+    if len(trials) < LEAST_TRIALS or len(set(left)) == 1 or len(set(right)) == 1:
+        return RungVerdict(rung, len(trials), None, trusted_after)
     from scipy.stats import spearmanr  # takes half a second to import
 
-    return RungVerdict(rung, len(both), float(spearmanr(early, late).statistic), trusted_after)
+    return RungVerdict(rung, len(trials), float(spearmanr(left, right).statistic), trusted_after)
 
 
 def _sentences(verdict: RungVerdict) -> list[str]:
-    where, trials = f"rung at {verdict.kimg:g} kimg", f"{verdict.trials} trial{'s' * (verdict.trials != 1)}"
+    rung, trials = f"rung at {verdict.kimg:g} kimg", f"{verdict.trials} trial{'s' * (verdict.trials != 1)}"
     trusted = {None: "never trusted", 0: "trusted from the start"}.get(
         verdict.trusted_after, f"trusted after {verdict.trusted_after}"
     )
     if verdict.spearman is None:
         few = verdict.trials < LEAST_TRIALS
-        why = f"{trials} went on to the end, too few" if few else f"{trials} without spread, nothing"
-        return [f"{where}: {why} to compare it by, {trusted}"]
-    lines = [f"{where}: Spearman {verdict.spearman:.2f} with the end over {trials}, {trusted}"]
+        why = f"only {trials} reached the end" if few else f"the {trials} that reached the end have equal values"
+        return [f"{rung}: not judged, because {why}; {trusted}"]
+    lines = [f"{rung}: Spearman {verdict.spearman:.2f} with the end over {trials}, {trusted}"]
     if verdict.spearman < PREDICTS:
-        harm = "it stopped nobody" if verdict.trusted_after is None else "it may have stopped good trials"
-        lines.append(f"warning: the {where} hardly predicts the end (Spearman below {PREDICTS:g}); {harm}")
+        harm = "it stopped no trial" if verdict.trusted_after is None else "it may have stopped good trials"
+        lines.append(f"warning: the {rung} hardly predicts the end (Spearman below {PREDICTS:g}); {harm}")
     return lines

@@ -1,113 +1,186 @@
-"""What a sweep's answer is worth: the winner by fresh seeds, who ties with it, and what to doubt."""
+"""The summary of a sweep: the winner by fresh seeds, the trials that tie with it, and reasons for doubt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from math import hypot
-from typing import Any
 
-from trainables.catalog import MODELS, sign
+from pydantic import JsonValue
+
+from trainables.catalog import sign
 from tune_app.answer.bounds import near_bounds
-from tune_app.answer.rungs import next_grace, rung_verdicts
-from tune_app.config.schema import SweepConfig
-from tune_app.experiment.log import Event
-from tune_app.experiment.records import Records, TrialRecord, best, describe, estimate, front, ranked
+from tune_app.answer.rungs import RungVerdict, next_grace, rung_verdicts
+from tune_app.config.schema import MetricConfig, SweepConfig
+from tune_app.experiment.events import Event
+from tune_app.experiment.ranking import TrialResult, best, estimate, fresh_estimate, front, ranked, trial_result
+from tune_app.experiment.records import Records, TrialRecord
+from tune_app.plan import metric_warnings
 
 TIED = 2.0
-"""Standard errors within which two trials are not told apart."""
+"""Two trials tie if their difference is below this many standard errors."""
 LEAST_COMPLETED = 8
+"""Completed trials from which on importances are estimated."""
 AGREEING = 3
-"""Under the other feature set the winner is to be among so many."""
+"""The winner should be among this many best trials by the other feature set."""
 
 
-def summarise(config: SweepConfig, records: Records, events: Sequence[Event]) -> dict[str, Any]:
-    """summary.json: counts by state, the best trial, what was spent, and what the answer is worth."""
-    metric = config.metric.name
+@dataclass(frozen=True)
+class FrontTrial(TrialResult):
+    """A trial on the Pareto front of two objectives."""
+
+    values: dict[str, float | None]
+    """Value of each objective."""
+
+
+@dataclass(frozen=True)
+class RecheckRow:
+    """A trial's value by fresh seeds beside the sweep's own."""
+
+    trial: str
+    value: float
+    stderr: float
+    sweep_value: float | None
+    sweep_value_again: float | None
+    """Mean over fresh seeds at the sweep's own budget."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A parameter's share of importance, and its standard deviation over bootstrap draws."""
+
+    share: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the best trial is worth."""
+
+    rechecked: list[RecheckRow]
+    tied: list[str]
+    """Trials that tie with the best one."""
+    optimism: float | None
+    """How much better the sweep's leader looked than it is with fresh seeds at the same budget."""
+    rungs: list[RungVerdict]
+    grace_kimg: float | None
+    """First rung to use next time."""
+    at_bounds: list[str]
+    """A sentence for each best value at a bound of its range."""
+    disagreement: str | None
+    """A sentence if the other feature set does not rank the winner among the best."""
+    importances: dict[str, Share] | None
+    """None if too few trials completed."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """summary.json: trials by state, the best trial, the cost, and what the answer is worth."""
+
+    name: str
+    state: str
+    trials: dict[str, int]
+    metric: MetricConfig
+    metrics: list[MetricConfig]
+    best: TrialResult | None
+    front: list[FrontTrial]
+    answer: Answer | None
+    features: dict[str, str]
+    cost: dict[str, float]
+    warnings: list[str]
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Return the JSON document."""
+        document = asdict(self)
+        return {
+            **document,
+            "metric": self.metric.model_dump(),
+            "metrics": [metric.model_dump() for metric in self.metrics],
+        }
+
+    def best_json(self) -> dict[str, JsonValue] | None:
+        """Return the JSON document of the best trial, with the Pareto front if there are two objectives."""
+        front: list[JsonValue] = [asdict(trial) for trial in self.front]
+        return None if self.best is None else {**asdict(self.best), **({"front": front} if front else {})}
+
+
+def summarise(config: SweepConfig, records: Records, events: Sequence[Event]) -> Summary:
+    """Return the summary of a sweep, whatever its state."""
+    metric, names = config.metric.name, [one.name for one in config.metrics]
     trials = list(records.trials.values())
-    leaders = front(trials, [one.name for one in config.metrics]) if config.metrics else []
+    leaders = front(trials, names) if names else []
     winner = leaders[0] if leaders else best(trials, metric)
-    return {
-        "name": config.name,
-        "state": records.state,
-        "trials": {state: count for state, count in sorted(records.counts.items()) if count},
-        "metric": config.metric.model_dump(),
-        "metrics": [one.model_dump() for one in config.objectives],
-        "best": winner and describe(winner, metric),
-        "front": [
-            {**describe(record, metric), "values": {one.name: record.value(one.name) for one in config.metrics}}
+    return Summary(
+        name=config.name,
+        state=records.state,
+        trials={state: count for state, count in sorted(records.counts.items()) if count},
+        metric=config.metric,
+        metrics=config.objectives,
+        best=trial_result(winner, metric) if winner else None,
+        front=[
+            FrontTrial(**vars(trial_result(record, metric)), values={name: record.value(name) for name in names})
             for record in leaders
         ],
-        "answer": winner and _answer(config, records, events, winner),
-        "features": records.features,
-        "cost": records.cost(),
-        "warnings": warnings(config),
-    }
+        answer=_answer(config, records, events, winner) if winner else None,
+        features=records.features,
+        cost=records.cost(),
+        warnings=metric_warnings(config),
+    )
 
 
-def warnings(config: SweepConfig) -> list[str]:
-    """Why the metric of a sweep may mislead."""
-    known = MODELS[config.model].metrics
-    alone = config.objectives[:1]  # beside kid a number may be what kid does not see
-    return [f"metric {one.name}: {why}" for one in alone if (why := known[one.name].warning)]
-
-
-def _answer(config: SweepConfig, records: Records, events: Sequence[Event], winner: TrialRecord) -> dict[str, Any]:
+def _answer(config: SweepConfig, records: Records, events: Sequence[Event], winner: TrialRecord) -> Answer:
     metric, trials = config.metric.name, list(records.trials.values())
-    again = [record for record in ranked(trials, metric) if record.recheck and record.recheck.estimate(metric)]
+    rechecked = [record for record in ranked(trials, metric) if fresh_estimate(record, metric)]
     verdicts = rung_verdicts(events, config.rungs, metric)
-    shares = None
-    if records.counts["completed"] >= LEAST_COMPLETED and not config.metrics:
-        from tune_app.answer.importance import importances  # optuna, which a look at a running sweep does without
-
-        shares = importances(config, trials)
-    return {
-        "rechecked": [_row(record, metric) for record in again],
-        "tied": [record.id for record in again if record is not winner and _tied(record, winner, metric)],
-        "optimism": _optimism(again, metric),
-        "rungs": [asdict(verdict) for verdict in verdicts],
-        "grace_kimg": next_grace(verdicts, config.rungs),
-        "at_bounds": near_bounds(config, describe(winner, metric)["params"]) if winner.state == "completed" else [],
-        "disagreement": _disagreement(trials, winner, metric),
-        "importances": shares and {name: {"share": share, "sd": sd} for name, (share, sd) in shares.items()},
-    }
+    completed = winner.state == "completed"
+    return Answer(
+        rechecked=[_recheck_row(record, metric) for record in rechecked],
+        tied=[record.id for record in rechecked if record is not winner and _tie(record, winner, metric)],
+        optimism=_optimism(rechecked, metric),
+        rungs=verdicts,
+        grace_kimg=next_grace(verdicts, config.rungs),
+        at_bounds=near_bounds(config, trial_result(winner, metric).params) if completed else [],
+        disagreement=_disagreement(trials, winner, metric),
+        importances=_importances(config, records),
+    )
 
 
-def _row(record: TrialRecord, metric: str) -> dict[str, Any]:
-    assert record.recheck
-    found, same = record.recheck.estimate(metric), estimate(record.recheck.same, metric)
-    assert found
-    return {
-        "trial": record.id,
-        "value": found[0],
-        "stderr": found[1],
-        "sweep_value": record.value(metric),
-        "sweep_value_again": same and same[0],
-    }
-
-
-def _tied(record: TrialRecord, winner: TrialRecord, metric: str) -> bool:
-    """Whether the difference of the two means is below TIED of its standard errors."""
-    one, other = (trial.recheck.estimate(metric) if trial.recheck else None for trial in (record, winner))
-    return bool(one and other) and abs(one[0] - other[0]) < TIED * hypot(one[1], other[1])  # type: ignore[index]
-
-
-def _optimism(again: list[TrialRecord], metric: str) -> float | None:
-    """How much better the sweep's leader looked than it is at the same budget with fresh seeds."""
-    if not again or not again[0].recheck:
+def _importances(config: SweepConfig, records: Records) -> dict[str, Share] | None:
+    if records.counts["completed"] < LEAST_COMPLETED or config.metrics:
         return None
-    same, claimed = estimate(again[0].recheck.same, metric), again[0].value(metric)
-    return None if same is None or claimed is None else sign(metric) * (same[0] - claimed)
+    from tune_app.answer.importance import importances  # imports optuna, which `status` does not need
+
+    shares = importances(config, records.trials.values())
+    return None if shares is None else {name: Share(share, sd) for name, (share, sd) in shares.items()}
+
+
+def _recheck_row(record: TrialRecord, metric: str) -> RecheckRow:
+    value = fresh_estimate(record, metric)
+    assert record.recheck
+    assert value
+    again = estimate(record.recheck.same, metric)
+    return RecheckRow(record.id, value.mean, value.stderr, record.value(metric), again and again.mean)
+
+
+def _tie(record: TrialRecord, winner: TrialRecord, metric: str) -> bool:
+    one, other = fresh_estimate(record, metric), fresh_estimate(winner, metric)
+    return bool(one and other and abs(one.mean - other.mean) < TIED * hypot(one.stderr, other.stderr))
+
+
+def _optimism(rechecked: list[TrialRecord], metric: str) -> float | None:
+    """Return the selection bias of the sweep's leader: how much worse its value is with fresh seeds."""
+    if not rechecked or not rechecked[0].recheck:
+        return None
+    again, claimed = estimate(rechecked[0].recheck.same, metric), rechecked[0].value(metric)
+    return None if again is None or claimed is None else sign(metric) * (again.mean - claimed)
 
 
 def _disagreement(trials: list[TrialRecord], winner: TrialRecord, metric: str) -> str | None:
-    """A sentence where the other feature set does not see the winner in front."""
-    if metric != "kid":
-        return None
-    order = [record.id for record in ranked(trials, "kid_alt")]
+    order = [record.id for record in ranked(trials, "kid_alt")] if metric == "kid" else []
     if winner.id not in order[AGREEING:]:
         return None
-    place = order.index(winner.id) + 1
+    rank = order.index(winner.id) + 1
     return (
-        f"by kid_alt, on the other features, trial {winner.id} is number {place} of {len(order)}: look at its samples"
+        f"by kid_alt, which uses the other feature set, trial {winner.id} has rank {rank} of {len(order)}: "
+        "look at its samples"
     )

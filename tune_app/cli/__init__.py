@@ -98,7 +98,7 @@ out_option = click.option(
 def run(as_json: bool, resume_name: str | None, **options: Any) -> None:
     """Run the sweep of SPACE to its answer."""
     from tune_app.driver.sweep import resume_sweep, run_sweep
-    from tune_app.experiment.folder import newest
+    from tune_app.experiment.out_folder import newest
 
     options["name"] = options["name"] if resume_name is None else resume_name
     known = None if resume_name is None else newest(options["out"], resume_name)
@@ -127,7 +127,7 @@ def resume(
 ) -> None:
     """Carry on EXP where it stands, whatever ended it."""
     from tune_app.driver.sweep import resume_sweep
-    from tune_app.experiment.folder import find
+    from tune_app.experiment.out_folder import find
 
     known = find(experiment, out)
     more = {} if trials is None else {"search.trials": str(trials)}
@@ -194,11 +194,13 @@ def submit(
 @out_option
 def stop(experiment: str, trial: str | None, out: Path) -> None:
     """End TRIAL, or all of EXP, at the next report; what was measured counts."""
-    from tune_app.experiment.folder import find
+    from tune_app.experiment.out_folder import find
+    from tune_app.experiment.requests import request_stop
 
     known = find(experiment, out)
-    known.request_stop(trial)
-    click.echo(f"asked: {f'trial {trial}' if trial else known.folder} ends at the next report")
+    request_stop(known, trial)
+    what = f"trial {trial}" if trial else f"{known.folder}: every trial"
+    click.echo(f"stop requested: {what} will end at its next report")
 
 
 @cli.command()
@@ -228,11 +230,11 @@ def validate(as_json: bool, **options: Any) -> None:
 @as_json
 def status(experiment: str, out: Path, as_json: bool) -> None:
     """Show every trial of EXP and where it stands."""
-    from tune_app.answer.text import look, status_lines
-    from tune_app.experiment.folder import find
+    from tune_app.answer.text import status_lines, sweep_status
+    from tune_app.experiment.out_folder import find
 
-    found = look(find(experiment, out))
-    _show(found, status_lines(found), as_json=as_json)
+    current = sweep_status(find(experiment, out))
+    _show(current.as_json(), status_lines(current), as_json=as_json)
 
 
 @cli.command()
@@ -241,12 +243,11 @@ def status(experiment: str, out: Path, as_json: bool) -> None:
 @as_json
 def best(experiment: str, out: Path, as_json: bool) -> None:
     """Show the best trial of EXP."""
-    from tune_app.answer.text import answer, answer_lines
-    from tune_app.experiment.folder import find
+    from tune_app.answer.text import answer_lines, sweep_answer
+    from tune_app.experiment.out_folder import find
 
-    found = answer(find(experiment, out))
-    winner = found["best"] and {**found["best"], **({"front": found["front"]} if found["front"] else {})}
-    _show(winner, answer_lines(found), as_json=as_json)
+    answer = sweep_answer(find(experiment, out))
+    _show(answer.best_json(), answer_lines(answer), as_json=as_json)
 
 
 @cli.command()
@@ -255,7 +256,7 @@ def best(experiment: str, out: Path, as_json: bool) -> None:
 @click.option("--follow", is_flag=True, hidden=True, help="Go on until standard input ends; how a driver calls it.")
 def sync(experiment: str, out: Path, follow: bool) -> None:
     """Bring EXP into Weights & Biases: what is missing there is sent, nothing twice."""
-    from tune_app.experiment.folder import find
+    from tune_app.experiment.out_folder import find
     from tune_app.trackers import sync as stage
 
     known = find(experiment, out)
@@ -431,27 +432,27 @@ def _profile(asked: str | None, known: list[str], address: str | None) -> tuple[
 
 
 def _plan_lines(config: SweepConfig) -> list[str]:
-    from tune_app.answer.text import plan_lines
-    from tune_app.plan import make_plan
+    from tune_app.plan import make_plan, plan_lines
 
     return plan_lines(make_plan(config), config)
 
 
 def _finish(experiment: Any, *, as_json: bool) -> NoReturn:
     """Print the answer and leave with the exit code of how the sweep ended."""
-    from tune_app.answer.text import answer, answer_lines, exit_code
+    from tune_app.answer.text import answer_lines, exit_code, sweep_answer
 
-    found = answer(experiment)
-    _show(found, answer_lines(found), as_json=as_json)
-    sys.exit(exit_code(found))
+    answer = sweep_answer(experiment)
+    _show(answer.as_json(), answer_lines(answer), as_json=as_json)
+    sys.exit(exit_code(answer.state))
 
 
 def _console(*, quiet: bool) -> Quiet:
-    from tune_app.trackers.console import Plain, Terminal
+    from tune_app.trackers.console import Plain
+    from tune_app.trackers.live_table import LiveTable
 
     if quiet or not sys.stdout.isatty():
         return Plain(to_stderr=quiet)
-    return Terminal()
+    return LiveTable()
 
 
 def _show(document: Any, lines: list[str], *, as_json: bool) -> None:

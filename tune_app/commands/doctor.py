@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from tune_app.cluster.this_machine import cpus, local_gpus
 from tune_app.errors import InputError
-from tune_app.experiment.folder import check_writable
+from tune_app.experiment.out_folder import check_writable
 
 GIB = 2**30
 CONNECT_SECONDS = 5.0

@@ -10,10 +10,11 @@ from typing import Any
 
 from trainables.catalog import MODELS
 from trainables.contract import DataError, DataSpec, NonFiniteError, RunSpec
+from trainables.files import write_file, write_json
 from tune_app.config.checks import nearest
 from tune_app.config.load import data_choice, model_parameters
 from tune_app.errors import InputError, TuneAppError
-from tune_app.experiment.folder import check_writable, create, write, write_json
+from tune_app.experiment.out_folder import check_writable, create
 
 CHECKPOINT_EPOCHS, SAMPLE_EPOCHS = 10, 5
 
@@ -74,13 +75,13 @@ def train_once(
             raise TuneAppError(f"epoch {epoch}: {error}", hint="a lower lr is the usual cure") from None
         metrics = report.metrics
         for kind, png in pictures.items():
-            write(folder / f"{kind}-epoch-{epoch}.png", png)
+            write_file(folder / f"{kind}-epoch-{epoch}.png", png)
         if epoch % CHECKPOINT_EPOCHS == 0 or epoch == epochs:
             trial.save(folder / "checkpoints" / f"{model}_epoch_{epoch}")
         losses = ", ".join(f"{key} {value:.5g}" for key, value in metrics.items() if key.endswith("loss"))
         say(f"epoch {epoch}: {losses} ({time.perf_counter() - began:.1f} s)")
     document = {"folder": str(folder), "model": model, "epochs": epochs, "metrics": metrics}
-    write(folder / "metrics.json", json.dumps(document, indent=2) + "\n")
+    write_file(folder / "metrics.json", json.dumps(document, indent=2) + "\n")
     return document
 
 

@@ -86,7 +86,7 @@ def dump(config: SweepConfig) -> str:
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
-def restored(data: dict[str, Any], where: Path) -> SweepConfig:
+def restored(data: Mapping[str, object], where: Path) -> SweepConfig:
     """The configuration that the log at `where` holds; raises InputError if it is none."""
     try:
         return SweepConfig.model_validate(data)

@@ -1,7 +1,7 @@
-"""ASHA's book: which trial goes on at a rung, and which rungs have earned the right to stop anybody.
+"""ASHA: which trials continue at a rung, and which rungs are trusted to stop trials.
 
-Pure: it knows neither Ray nor the log, so the live sweep, a replay of the log and a simulation take the same decisions.
-Stopping variant of Li et al. 2020 (arXiv:1810.05934) with one bracket; the trust of a rung is ours.
+This file knows neither Ray nor the log, so a live sweep, a replay of the log and a simulation take the same decisions.
+The algorithm is the stopping variant of Li et al. 2020 (arXiv:1810.05934) with one bracket. Trusted rungs are our own.
 """
 
 from __future__ import annotations
@@ -9,28 +9,30 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from math import ceil, isfinite
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Decision = Literal["continue", "stop"]
+from tune_app.experiment.events import Decision
 
 
 class Trust(NamedTuple):
-    """A rung may stop trials once `trials` finished ones rank there as at the end with Kendall's tau-b >= `tau`."""
+    """A rung is trusted once `trials` finished trials have a value there and Kendall's tau-b with the end is `tau`."""
 
     trials: int
     tau: float
 
 
 class Verdict(NamedTuple):
+    """Decision on one report at a rung."""
+
     decision: Decision
     trusted: bool | None
-    """Whether the rung was trusted at this report; None at the last rung and between rungs."""
+    """True if the rung was trusted at this report; None at the last rung."""
 
 
 class RungBook:
-    """Values recorded at each rung in the order of the log; lower is better.
+    """Values recorded at each rung, in the order of the log. Lower is better.
 
-    Raises ValueError on a value that is not finite: such a trial has failed and is never recorded.
+    Raise ValueError for a value that is not finite: such a trial has failed and must not be recorded.
     """
 
     def __init__(self, rungs: Sequence[float], reduction_factor: float, trust: Trust | None) -> None:
@@ -38,50 +40,51 @@ class RungBook:
         self.reduction_factor = reduction_factor
         self.trust = trust
         self.recorded: dict[float, dict[str, float]] = {rung: {} for rung in rungs}
-        self._tau: dict[float, tuple[int, int, float]] = {}
+        self._agreements: dict[float, tuple[int, float]] = {}
+        self._finished_then: dict[float, int] = {}
 
     def report(self, trial: str, kimg: float, value: float, *, protected: bool = False) -> Verdict:
-        """Record `value` of `trial` at the rung `kimg` and decide; a `protected` trial (a baseline) always goes on."""
+        """Record a value at the rung `kimg` and decide. A protected trial (a baseline) always continues."""
         trusted = None if kimg == self.rungs[-1] else self.trusted(kimg)
         self.record(trial, kimg, value)
-        values = self.recorded[kimg]
         if trusted is None:
             return Verdict("stop", None)
         if protected or not trusted:
             return Verdict("continue", trusted)
+        values = self.recorded[kimg]
         keep = ceil(len(values) / self.reduction_factor)
-        best = sorted(values.values())[:keep]
-        return Verdict("continue" if values[trial] <= best[-1] else "stop", trusted)
+        worst_kept = sorted(values.values())[keep - 1]
+        return Verdict("continue" if values[trial] <= worst_kept else "stop", trusted)
 
     def record(self, trial: str, kimg: float, value: float) -> None:
-        """Record a value whose decision is known; the first one of a trial at a rung counts."""
+        """Record a value whose decision is known. The first value of a trial at a rung counts."""
         if not isfinite(value):
             raise ValueError(f"trial {trial}: the value at {kimg:g} kimg is {value}")
         self.recorded[kimg].setdefault(trial, value)
 
     def trusted(self, rung: float) -> bool:
-        """Whether `rung` has proved to predict the last one, by the trials finished so far."""
+        """Return True if the trials finished so far show that `rung` predicts the last rung."""
         if self.trust is None:
             return True
         count, tau = self.agreement(rung)
         return count >= self.trust.trials and tau >= self.trust.tau
 
     def agreement(self, rung: float) -> tuple[int, float]:
-        """How many finished trials have a value at `rung`, and Kendall's tau-b between it and the last rung."""
+        """Return the number of finished trials with a value at `rung`, and its Kendall's tau-b with the last rung."""
         final = self.recorded[self.rungs[-1]]
-        seen, count, tau = self._tau.get(rung, (-1, 0, 0.0))
-        if seen != len(final):  # a finished trial was at every rung before, so that nothing else changes it
-            both = [trial for trial in final if trial in self.recorded[rung]]
-            count, tau = len(both), _tau_b([self.recorded[rung][trial] for trial in both], [final[t] for t in both])
-            self._tau[rung] = (len(final), count, tau)
-        return count, tau
+        # A finished trial has been at every rung before, so only another finished trial changes the result.
+        if self._finished_then.get(rung) != len(final):
+            trials = [trial for trial in final if trial in self.recorded[rung]]
+            tau = kendall_tau([self.recorded[rung][trial] for trial in trials], [final[trial] for trial in trials])
+            self._finished_then[rung], self._agreements[rung] = len(final), (len(trials), tau)
+        return self._agreements[rung]
 
 
-def _tau_b(left: Iterable[float], right: Iterable[float]) -> float:
-    """Kendall's tau-b (Kendall 1945); -1 where it is undefined, so that a rung without spread is never trusted."""
-    from scipy.stats import kendalltau  # half a second to import
+def kendall_tau(left: Iterable[float], right: Iterable[float]) -> float:
+    """Return Kendall's tau-b (Kendall 1945), or -1 if it is undefined, so a rung of equal values is not trusted."""
+    from scipy.stats import kendalltau  # takes half a second to import
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy warns of fewer than two values, which the caller's count rules out
+        warnings.simplefilter("ignore")  # scipy warns about fewer than two values; the caller checks the count
         tau = float(kendalltau(list(left), list(right)).statistic)
     return tau if isfinite(tau) else -1.0

@@ -1,4 +1,4 @@
-"""The best trials of a sweep that has run to its end, measured again with fresh seeds and the full budget."""
+"""The re-evaluation: the best trials of a finished sweep, evaluated again with fresh seeds and the full budget."""
 
 from __future__ import annotations
 
@@ -8,76 +8,84 @@ import ray
 from ray.exceptions import RayError
 
 from trainables.catalog import MODELS, sign
-from trainables.ray_worker import recheck as measured
-from tune_app.cluster.ray import Cluster
-from tune_app.config.schema import SweepConfig
-from tune_app.driver.scheduler import drawn
-from tune_app.driver.stopping import Limits
-from tune_app.driver.trial_spec import Basis, threads, trial_spec
-from tune_app.experiment.folder import Experiment
-from tune_app.experiment.log import EventLog
-from tune_app.experiment.records import Records, TrialRecord, front, ranked
+from trainables.ray_worker import recheck as recheck_task
+from trainables.trial import Recheck
+from tune_app.driver.pictures import write_pictures
+from tune_app.driver.session import Session
+from tune_app.driver.stopping import Stopping
+from tune_app.driver.trial_spec import threads, trial_spec
+from tune_app.experiment.events import Rechecked, finite_or_null
+from tune_app.experiment.ranking import front, ranked
+from tune_app.experiment.records import TrialRecord
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
-def recheck(
-    config: SweepConfig,
-    experiment: Experiment,
-    log: EventLog,
-    records: Records,
-    cluster: Cluster,
-    basis: Basis,
-    limits: Limits,
-    note: Callable[[str], None],
-) -> None:
-    """Log a `rechecked` event for each of the best trials that has none yet; an interruption leaves the rest."""
-    waiting = [record for record in _best(config, records) if not record.recheck]
+def recheck(session: Session, stopping: Stopping, note: Callable[[str], None]) -> None:
+    """Log a `rechecked` event for each of the best trials that has none yet. An interruption leaves the rest out."""
+    waiting = [record for record in _best(session) if not record.recheck]
     if not waiting:
         return
-    note(f"measuring the best {len(waiting)} again with fresh seeds: {', '.join(record.id for record in waiting)}")
-    plan = config.recheck.model_dump(exclude={"trials"})
-    task = ray.remote(measured).options(num_cpus=config.resources.cpu, num_gpus=config.resources.gpus)
-    going: dict[ray.ObjectRef, TrialRecord] = {}
-    while (waiting or going) and not limits.interrupted:
-        while waiting and len(going) < cluster.slots:
+    names = ", ".join(record.id for record in waiting)
+    note(f"re-evaluating the best {len(waiting)} trials with fresh seeds: {names}")
+    running: dict[ray.ObjectRef, TrialRecord] = {}
+    while (waiting or running) and not stopping.interruption.requested:
+        while waiting and len(running) < session.cluster.slots:
             record = waiting.pop(0)
-            checkpoints, spec = experiment.checkpoints(record, config.storage), trial_spec(config, record)
-            own = _chosen(record, len(spec.final_sampling), config.metric.name)
-            going[task.remote(spec, checkpoints, basis.yardstick, threads(config), {"own": own, **plan})] = record
-        done, _ = ray.wait(list(going), timeout=LOOK_SECONDS)
-        for reference in done:
-            record = going.pop(reference)
-            try:
-                found = ray.get(reference)
-            except RayError as error:
-                found = str(error).strip().splitlines()[-1]
-            if isinstance(found, str):
-                note(f"trial {record.id} could not be measured again: {found}")
+            running[_start(session, record)] = record
+        done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
+        for object_ref in done:
+            record = running.pop(object_ref)
+            result = _result(object_ref)
+            if isinstance(result, str):
+                note(f"trial {record.id} could not be re-evaluated: {result}")
                 continue
-            with limits.storage():
-                pictures = drawn(experiment, record, "final", found.pictures)
-                log.append("rechecked", trial=record.id, **{**vars(found), "pictures": pictures})
-        limits.look()
-    for reference in going:
-        ray.cancel(reference, force=True)
+            with stopping.interruption.disk_writes():
+                _log(session, record, result)
+        stopping.poll()
+    for object_ref in running:
+        ray.cancel(object_ref, force=True)
 
 
-def _best(config: SweepConfig, records: Records) -> list[TrialRecord]:
-    """The trials whose place is worth a second look: of those that ran to the end, the best or the front's first."""
+def _best(session: Session) -> list[TrialRecord]:
+    """Return the completed trials to re-evaluate: the best ones, or the first ones of the Pareto front."""
+    config = session.config
     if not MODELS[config.model].uses_images:
         return []
-    ended = [record for record in records.trials.values() if record.state == "completed"]
+    completed = [record for record in session.records.trials.values() if record.state == "completed"]
     names = [one.name for one in config.metrics]
-    return (front(ended, names) if names else ranked(ended, config.metric.name))[: config.recheck.trials]
+    return (front(completed, names) if names else ranked(completed, session.metric))[: config.recheck.trials]
 
 
-def _chosen(record: TrialRecord, settings: int, metric: str) -> int:
-    """Which of its last sampling settings the trial's own evaluation ended with."""
+def _start(session: Session, record: TrialRecord) -> ray.ObjectRef:
+    config = session.config
+    spec = trial_spec(config, record)
+    chosen = _chosen_setting(record, len(spec.final_sampling), session.metric)
+    plan = {"own": chosen, **config.recheck.model_dump(exclude={"trials"})}
+    task = ray.remote(recheck_task).options(num_cpus=config.resources.cpu, num_gpus=config.resources.gpus)
+    return task.remote(spec, session.checkpoints(record.id), session.data.sample_metrics, threads(config), plan)
+
+
+def _result(object_ref: ray.ObjectRef) -> Recheck | str:
+    """Return the re-evaluation, or why there is none."""
+    try:
+        result: Recheck | str = ray.get(object_ref)
+    except RayError as error:
+        return str(error).strip().splitlines()[-1]
+    return result
+
+
+def _log(session: Session, record: TrialRecord, result: Recheck) -> None:
+    pictures = write_pictures(session.experiment, record.id, "final", result.pictures)
+    fields = {"time": session.log.now(), "trial": record.id, **vars(result), "pictures": pictures}
+    session.log.append(Rechecked.model_validate(finite_or_null(fields)))
+
+
+def _chosen_setting(record: TrialRecord, settings: int, metric: str) -> int:
+    """Return the index of the sampling setting that the trial's last evaluation chose."""
     curve = record.rungs[-1].curve
     if len(curve) != settings:
         return 0
     by = metric if metric in curve[0] else "kid"
-    values = [row.get(by) for row in curve]
-    known = [(sign(by) * value, index) for index, value in enumerate(values) if value is not None]
-    return min(known)[1] if known else 0
+    costs = [(sign(by) * float(value), index) for index, row in enumerate(curve) if (value := row.get(by)) is not None]
+    return min(costs)[1] if costs else 0

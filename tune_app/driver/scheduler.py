@@ -1,163 +1,189 @@
-"""Where Tune and the sweep meet: every result, checkpoint and error goes through here, into the log first."""
+"""The scheduler logs every result, checkpoint and failure that Tune receives, with ASHA's decision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, MutableSequence
 from math import isfinite
-from typing import Any
 
-from ray.tune import Callback
+from ray.tune import Callback, Stopper
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from trainables import storage
 from trainables.catalog import sign
+from trainables.files import write_file
 from trainables.trial import Report
-from tune_app.driver.asha import RungBook
-from tune_app.driver.stopping import Limits
-from tune_app.driver.tune_trial import TrackedTrial
-from tune_app.experiment.folder import Experiment, write
-from tune_app.experiment.log import Event, EventLog
-from tune_app.experiment.records import Records, TrialRecord
+from tune_app.driver.asha import RungBook, Trust
+from tune_app.driver.pictures import write_pictures
+from tune_app.driver.session import Session
+from tune_app.driver.stopping import Stopping
+from tune_app.driver.tune_trial import TuneTrial
+from tune_app.experiment.events import Checkpointed, Decision, Event, Failed, FailureKind, Reported, finite_or_null
+from tune_app.experiment.records import TrialRecord
 
-KEPT_CHECKPOINTS = 2
-MOST_TRIALS = 256
+NEWEST_CHECKPOINTS = 2
+MOST_TUNE_TRIALS = 256
 
 
-def replay(book: RungBook, events: list[Event], metric: str) -> None:
-    """Fill the book, in which lower is better, with the rungs of the log in its order."""
+def make_rung_book(session: Session) -> RungBook:
+    """Return ASHA's book with the rung values that the log holds, in which lower is better."""
+    config = session.config
+    trust = config.scheduler.trust
+    book = RungBook(config.rungs, config.scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None)
+    record_rungs(book, session.log.events, session.metric)
+    return book
+
+
+def record_rungs(book: RungBook, events: Iterable[Event], metric: str) -> None:
+    """Record the rung values of logged reports in the order of the log."""
     for event in events:
-        if event["event"] == "reported" and event["rung"] and event["metrics"].get(metric) is not None:
-            book.record(event["trial"], event["kimg"], sign(metric) * event["metrics"][metric])
+        if isinstance(event, Reported) and event.rung:
+            value = event.metrics.get(metric)
+            if value is not None:
+                book.record(event.trial, event.kimg, sign(metric) * value)
 
 
-class Rungs(FIFOScheduler):
-    """Tune's scheduler: writes each report with the decision that the book takes on it."""
+class SweepScheduler(FIFOScheduler):
+    """Tune's scheduler: logs each report with the decision that ASHA takes on it."""
 
-    def __init__(
-        self,
-        book: RungBook,
-        metric: str,
-        experiment: Experiment,
-        log: EventLog,
-        records: Records,
-        limits: Limits,
-        *,
-        slots: int,
-        address: str | None,
-    ) -> None:
+    def __init__(self, session: Session, book: RungBook, stopping: Stopping) -> None:
         super().__init__()
-        self._address = address
-        self._book, self._metric = book, metric
-        self._experiment, self._log, self._records, self._limits = experiment, log, records, limits
-        self._slots, self._warm = slots, set[str]()
+        self._session, self._book, self._stopping = session, book, stopping
+        self._warm: set[str] = set()
 
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: object) -> bool:
+        """Accept whatever Tune sets."""
         return True
 
-    def on_trial_result(self, tune_controller: Any, trial: TrackedTrial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: object, trial: TuneTrial, result: dict[str, object]) -> str:
+        """Log a worker's result and return Tune's word for continue or stop."""
         if result.get("warm"):
-            return self._warmed(trial.trial_id)
-        record = self._records.trials[trial.trial_id]
-        decision = str(TrialScheduler.CONTINUE)
-        with self._limits.storage():
-            if "failed" in result:
-                decision = self._failed(record, result["failed"])
-            elif "report" in result and result["report"].kimg > record.kimg:  # else computed again after a retry
-                decision = self._reported(record, result["report"])
-                self._checkpointed(record, result["checkpoint"])
-                trial.further = record.further
+            return self._warmed_up(trial.trial_id)
+        record = self._session.records.trials[trial.trial_id]
+        decision: Decision = "continue"
+        with self._stopping.interruption.disk_writes():
+            report, message, checkpoint = result.get("report"), result.get("failed"), result.get("checkpoint")
+            if isinstance(message, str):
+                decision = self._log_non_finite(record, message)
+            elif isinstance(report, Report) and report.kimg > record.kimg:  # else it was computed again after a retry
+                decision = self._log_report(record, report)
+                if isinstance(checkpoint, str):
+                    self._log_checkpoint(record, checkpoint)
+                trial.progressed = record.progressed
         if result.get("parked"):
-            self._limits.parked.add(record.id)
-        return decision
+            self._stopping.interruption.parked.add(record.id)
+        return _tune_word(decision)
 
-    def on_trial_error(self, tune_controller: Any, trial: TrackedTrial) -> None:
-        if trial.trial_id not in self._records.trials or trial.failure is None:
-            return  # an actor that could not start: its first trial will say why
-        if trial.failure.disk:
-            self._limits.broken = trial.failure.disk
+    def on_trial_error(self, tune_controller: object, trial: TuneTrial) -> None:
+        """Log a failed trial."""
+        failure = trial.failure
+        if trial.trial_id not in self._session.records.trials or failure is None:
+            return  # an actor that could not start; its first trial will report the reason
+        if failure.disk:
+            self._stopping.interruption.disk_error = failure.disk
             return
         if trial.grown:
             trial.grow()
-        with self._limits.storage():
-            folder = self._experiment.trial(trial.trial_id)
+        with self._stopping.interruption.disk_writes():
+            folder = self._session.experiment.trial(trial.trial_id)
             folder.mkdir(exist_ok=True)
-            write(folder / "error.txt", trial.failure.traceback + "\n")
-            fields = {"kind": trial.failure.kind, "message": trial.failure.message, "retry": trial.should_recover()}
-            self._log.append("failed", trial=trial.trial_id, **fields, **({"gpu": trial.gpu} if trial.grown else {}))
-            trial.config["checkpoints"] = self._experiment.checkpoints(
-                self._records.trials[trial.trial_id], self._address
-            )
+            write_file(folder / "error.txt", failure.traceback + "\n")
+            self._log_failure(trial.trial_id, failure.kind, failure.message, trial)
+            trial.config["checkpoints"] = self._session.checkpoints(trial.trial_id)
 
-    def _warmed(self, name: str) -> str:
-        """Let the actors go to their first trials together: Tune gives up the start of one when another falls free."""
+    def _warmed_up(self, name: str) -> str:
+        """Release all warm actors at once. If one became idle early, Tune would cancel the actors still starting."""
         self._warm.add(name)
-        return str(TrialScheduler.STOP if len(self._warm) >= self._slots else TrialScheduler.CONTINUE)
+        return _tune_word("stop" if len(self._warm) >= self._session.cluster.slots else "continue")
 
-    def _failed(self, record: TrialRecord, message: str) -> str:
-        self._log.append("failed", trial=record.id, kind="non_finite", message=message, retry=False)
-        return str(TrialScheduler.STOP)
+    def _log_failure(self, trial: str, kind: FailureKind, message: str, retried: TuneTrial | None = None) -> None:
+        retry = retried is not None and retried.should_recover()
+        failure = Failed(time=self._session.log.now(), trial=trial, kind=kind, message=message, retry=retry)
+        if retried is not None and retried.grown:
+            failure = failure.model_copy(update={"gpu": retried.gpu})
+        self._session.log.append(failure)
 
-    def _reported(self, record: TrialRecord, report: Report) -> str:
-        kimg = report.kimg
-        decision, trusted = "continue", None
+    def _log_non_finite(self, record: TrialRecord, message: str) -> Decision:
+        self._log_failure(record.id, "non_finite", message)
+        return "stop"
+
+    def _log_report(self, record: TrialRecord, report: Report) -> Decision:
+        session, kimg = self._session, report.kimg
+        decision: Decision = "continue"
+        given: dict[str, object] = {}
         if report.rung:
-            value = report.metrics.get(self._metric)
+            value = report.metrics.get(session.metric)
             if value is None or not isfinite(value):
-                return self._failed(record, f"{self._metric} is {value} at {kimg:g} kimg")
-            value *= sign(self._metric)
-            decision, trusted = self._book.report(record.id, kimg, value, protected=record.source == "baseline")
-            if decision == "continue" and self._limits.spent:
-                self._limits.stop(record.id, "budget")
-        reason = self._limits.reason(record) if decision == "continue" else None
+                return self._log_non_finite(record, f"{session.metric} is {value} at {kimg:g} kimg")
+            baseline = record.source == "baseline"
+            verdict = self._book.report(record.id, kimg, sign(session.metric) * value, protected=baseline)
+            decision = verdict.decision
+            given = {} if verdict.trusted is None else {"trusted": verdict.trusted}
+        reason = self._reason_to_stop(record, report) if decision == "continue" else ""
         if reason:
-            decision = "stop"
-        fields = {
-            **vars(report),
-            "decision": decision,
-            "pictures": drawn(self._experiment, record, f"{kimg:g}", report.pictures),
+            decision, given = "stop", {**given, "reason": reason}
+        pictures = write_pictures(session.experiment, record.id, f"{kimg:g}", report.pictures)
+        report.pictures.clear()  # Tune keeps the last result of every trial in memory
+        fields = {"time": session.log.now(), "trial": record.id, **vars(report), **given}
+        logged = finite_or_null({**fields, "pictures": pictures, "decision": decision})
+        session.log.append(Reported.model_validate(logged))
+        return decision
+
+    def _reason_to_stop(self, record: TrialRecord, report: Report) -> str:
+        if self._stopping.requests.stops(record):
+            return "person"
+        return "budget" if report.rung and self._stopping.budget.spent else ""
+
+    def _log_checkpoint(self, record: TrialRecord, name: str) -> None:
+        """Log a checkpoint, and remove all but the newest two and the best."""
+        session, metric = self._session, self._session.metric
+        path = session.experiment.relative(session.experiment.trial(record.id) / name)
+        session.log.append(Checkpointed(time=session.log.now(), trial=record.id, kimg=record.kimg, path=path))
+        kept = {checkpoint.path for checkpoint in record.checkpoints[-NEWEST_CHECKPOINTS:]}
+        costs = {
+            report.kimg: sign(metric) * value
+            for report in record.rungs
+            if (value := report.metrics[metric]) is not None
         }
-        report.pictures.clear()  # Tune keeps the last result of every trial
-        fields.update({name: value for name, value in (("trusted", trusted), ("reason", reason)) if value is not None})
-        self._log.append("reported", trial=record.id, **fields)
-        return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
-
-    def _checkpointed(self, record: TrialRecord, name: str | None) -> None:
-        """Log a checkpoint; keep the last two and the best."""
-        if name is None:
-            return
-        path = self._experiment.relative(self._experiment.trial(record.id) / name)
-        self._log.append("checkpointed", trial=record.id, kimg=record.kimg, path=path)
-        kept = {path for _, path in record.checkpoints[-KEPT_CHECKPOINTS:]}
-        measured = {report.kimg: sign(self._metric) * report.metrics[self._metric] for report in record.rungs}
-        scored = [(measured[kimg], path) for kimg, path in record.checkpoints if kimg in measured]
-        if scored:
-            kept.add(min(scored)[1])
-        for path in {path for _, path in record.checkpoints} - kept:
-            storage.remove(self._experiment.place(path, self._address))
+        measured = [(costs[one.kimg], one.path) for one in record.checkpoints if one.kimg in costs]
+        if measured:
+            kept.add(min(measured)[1])
+        for path in {checkpoint.path for checkpoint in record.checkpoints} - kept:
+            storage.remove(session.experiment.place(path, session.config.storage))
 
 
-def drawn(experiment: Experiment, record: TrialRecord, stem: str, pictures: dict[str, bytes]) -> dict[str, str]:
-    """Write pictures as trials/<id>/<name>-<stem>.png; their paths by name."""
-    folder = experiment.trial(record.id)
-    folder.mkdir(exist_ok=True)
-    paths = {}
-    for name, png in pictures.items():
-        path = folder / f"{name}-{stem}.png"
-        write(path, png)
-        paths[name] = experiment.relative(path)
-    return paths
-
-
-class Pulse(Callback):
-    """Tune's callback: gives the console its pulse, and lets go of trials that have ended."""
+class SweepCallback(Callback):
+    """Tune's callback: redraws the console and drops ended trials from Tune's list."""
 
     def __init__(self, pulse: Callable[[], None]) -> None:
         self._pulse = pulse
 
-    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+    def on_step_end(self, iteration: int, trials: MutableSequence[TuneTrial], **_: object) -> None:
+        """Keep Tune's own list short, because Tune walks it several times per step."""
         self._pulse()
-        if len(trials) > MOST_TRIALS:  # the controller's own list, which it walks several times a step
+        if len(trials) > MOST_TUNE_TRIALS:
             trials[:] = [trial for trial in trials if not trial.is_finished()] or trials[-1:]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}
+
+
+class SweepStopper(Stopper):
+    """Tune's stopper: Tune asks after every step if the sweep ends."""
+
+    def __init__(self, stopping: Stopping) -> None:
+        self._stopping = stopping
+
+    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        """Return True if the sweep ends now."""
+        self._stopping.poll()
+        return self._stopping.interruption.complete
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}
+
+
+def _tune_word(decision: Decision) -> str:
+    return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)

@@ -1,209 +1,187 @@
-"""Which trial runs next: those of an earlier session first, then the baselines, then what Optuna's sampler proposes."""
+"""The searcher gives Tune the next trial: unfinished ones first, then baselines, then Optuna's proposals."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from random import Random
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
-import optuna
 from ray.train._internal.storage import StorageContext
 from ray.tune.search import SearchAlgorithm
 
+from search_spaces.distributions import Scalar
 from search_spaces.to_optuna import suggest
-from tune_app.cluster.ray import Cluster
-from tune_app.config.schema import SweepConfig
-from tune_app.driver.stopping import Limits
-from tune_app.driver.study import OuterSampler, StudyTeller
-from tune_app.driver.tune_trial import TrackedTrial
-from tune_app.experiment.folder import Experiment
-from tune_app.experiment.log import EventLog
-from tune_app.experiment.records import Records, TrialRecord
+from tune_app.driver.sampler import TrainingSampler, make_sampler, shuffled_grid
+from tune_app.driver.session import Session
+from tune_app.driver.stopping import Stopping
+from tune_app.driver.study import StudyWriter
+from tune_app.driver.trial_spec import threads, trial_spec
+from tune_app.driver.tune_trial import Allowance, TuneTrial
+from tune_app.experiment.events import Asked, Ended, TrialEnd
+from tune_app.experiment.records import TrialRecord
 from tune_app.plan import trial_count
 
-WARM = "warm-"
-Arguments = Callable[[TrialRecord], dict[str, Any]]
+WARM_UP = "warm-"
 
 
-class Search(SearchAlgorithm):
-    """Hands Tune one trial for every free slot, under the sweep's own ids, and logs its end."""
+class Searcher(SearchAlgorithm):
+    """Gives Tune one trial for every free slot, under the sweep's ids, and logs each trial's end."""
 
-    def __init__(
-        self,
-        config: SweepConfig,
-        experiment: Experiment,
-        log: EventLog,
-        records: Records,
-        teller: StudyTeller,
-        limits: Limits,
-        *,
-        cluster: Cluster,
-        arguments: Arguments,
-    ) -> None:
-        self._config, self._experiment, self._log, self._records = config, experiment, log, records
-        self._teller, self._limits, self._room, self._arguments = teller, limits, cluster.room, arguments
-        self._unfinished = deque(record.id for record in records.trials.values() if not record.ended)
-        self._live: set[str] = set()
+    def __init__(self, session: Session, writer: StudyWriter, stopping: Stopping) -> None:
+        self._session, self._writer, self._stopping = session, writer, stopping
+        self._config, self._records = session.config, session.records
+        self._waiting = deque(record.id for record in session.records.trials.values() if not record.ended)
+        """Unfinished trials that Tune does not have."""
+        self._with_tune: set[str] = set()
         self._closed = False
-        self._total = trial_count(config)
-        self._grid = _shuffled_grid(config) if config.search.sampler == "grid" else None
-        self._storage = StorageContext(storage_path=str(cluster.scratch), experiment_dir_name="trials")
-        self._cold = cluster.slots if reuses_actors(config, cluster) else 0
+        self._total = trial_count(self._config)
+        self._grid = shuffled_grid(self._config) if self._config.search.sampler == "grid" else None
+        self._tune_storage = StorageContext(storage_path=str(session.cluster.scratch), experiment_dir_name="trials")
+        self._warm_ups = session.cluster.slots if session.reuses_actors else 0
 
-    def next_trial(self) -> TrackedTrial | None:
-        self._limits.look()  # while no trial runs, Tune calls nothing else
-        with self._limits.storage():
-            if not self.is_finished() and not self._limits.held and len(self._live) < self._room():
-                return self._warm_up() if self._cold else self._next()
+    def next_trial(self) -> TuneTrial | None:
+        """Return the next trial, or None if no slot is free or none may start now."""
+        self._stopping.poll()  # Tune calls nothing else while no trial runs
+        full = len(self._with_tune) >= self._session.cluster.room()
+        if full or self._stopping.requests.hold or self.is_finished():
+            return None
+        if self._warm_ups:
+            return self._warm_up()
+        with self._stopping.interruption.disk_writes():  # of the log and of the study
+            return self._next()
         return None
 
     def is_finished(self) -> bool:
-        if self._closed or self._limits.interrupted or self._limits.spent:
+        """Return True if no trial is left to start."""
+        if self._closed or self._stopping.no_more_trials:
             return True
-        asked_all = self._limits.closed or self._limits.full or len(self._records.trials) >= self._total
-        return asked_all and not self._unfinished
+        asked_all = self._stopping.requests.ends or len(self._records.trials) >= self._total
+        return asked_all and not self._waiting
 
     def set_finished(self) -> None:
+        """Start no more trials."""
         self._closed = True
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing: the scheduler has logged it."""
+    def on_trial_result(self, trial_id: str, result: dict[str, object]) -> None:
+        """Do nothing: the scheduler has logged the result."""
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._live.discard(trial_id)
+    def on_trial_complete(self, trial_id: str, result: dict[str, object] | None = None, error: bool = False) -> None:
+        """Log the end of a trial that Tune has finished with, or let it wait for another start."""
+        self._with_tune.discard(trial_id)
         record = self._records.unfinished.get(trial_id)
-        if record is None or self._limits.broken:
+        if record is None or self._stopping.interruption.disk_error:
             return
-        if _decided(record):
-            with self._limits.storage():
-                self._end(record)
-        elif error:  # Tune gives up a trial whose worker is lost while it starts, though it may be tried again
-            self._unfinished.append(trial_id)
+        if record.decided:
+            with self._stopping.interruption.disk_writes():
+                self._log_end(record)
+        elif error:  # Tune gives up a trial whose worker is lost while it starts, although it may be retried
+            self._waiting.append(trial_id)
 
-    def _next(self) -> TrackedTrial | None:
-        """The next trial of an earlier session, else a new one; None if there is neither."""
-        while self._unfinished:
-            record = self._records.trials[self._unfinished.popleft()]
-            if _decided(record) or self._limits.reason(record):
-                self._end(record)  # the driver died, or a person stopped it, between the decision and the end
-            else:
-                return self._tracked(record)
-        if len(self._records.trials) < self._total and not (self._limits.closed or self._limits.full):
-            return self._tracked(self._ask())
+    def _next(self) -> TuneTrial | None:
+        while self._waiting:
+            record = self._records.trials[self._waiting.popleft()]
+            if not record.decided and not self._stopping.requests.stops(record):
+                return self._start(record)
+            self._log_end(record)  # a decided trial has no end yet if the driver died before it wrote it
+        if len(self._records.trials) < self._total and not self._stopping.requests.ends:
+            return self._start(self._ask())
         return None
 
-    def _end(self, record: TrialRecord) -> None:
+    def _log_end(self, record: TrialRecord) -> None:
         state, reason = self._outcome(record)
         metrics = record.rungs[-1].metrics if record.rungs else {}
-        self._log.append("ended", trial=record.id, state=state, reason=reason, kimg=record.kimg, metrics=metrics)
+        log = self._session.log
+        end = Ended(time=log.now(), trial=record.id, state=state, reason=reason, kimg=record.kimg, metrics=metrics)
+        log.append(end)
 
-    def _outcome(self, record: TrialRecord) -> tuple[str, str]:
+    def _outcome(self, record: TrialRecord) -> tuple[TrialEnd, str]:
         if record.failed_for_good:
-            return "failed", record.failures[-1]["kind"]
+            return "failed", record.failures[-1].kind
         if record.kimg >= self._config.scheduler.max_kimg:
             return "completed", "max_kimg"
-        if _decided(record):
+        if record.decided:
             return "stopped", record.reports[-1].reason or "asha"
-        return "stopped", self._limits.reason(record) or "person"
+        return "stopped", "person"
 
     def _ask(self) -> TrialRecord:
-        number = len(self._records.trials)
+        """Ask Optuna for a new trial and log it."""
+        number, study, log = len(self._records.trials), self._writer.study, self._session.log
         trial = f"{number:04d}"
-        if number < len(self._config.baselines):
-            source, given = "baseline", dict(self._config.baselines[number])
-        else:
-            source, given = "sampler", self._next_grid_point(number)
-        study = self._teller.study
-        study.sampler = OuterSampler(_sampler(self._config, number), self._config.space, self._teller.best)
-        if given:
+        baseline = number < len(self._config.baselines)
+        study.sampler = TrainingSampler(make_sampler(self._config, number), self._config.space, self._writer.best)
+        if given := self._given(number):
             study.enqueue_trial(given)
-        asked = study.ask()
-        searched = suggest(asked, self._config.space)
-        self._teller.adopt(trial, asked._trial_id)
-        self._log.append("asked", trial=trial, params={**self._config.fixed, **searched}, source=source)
+        proposed = study.ask()
+        params = {**self._config.fixed, **suggest(proposed, self._config.space)}
+        self._writer.adopt(trial, proposed._trial_id)
+        log.append(Asked(time=log.now(), trial=trial, params=params, source="baseline" if baseline else "sampler"))
         return self._records.trials[trial]
 
-    def _next_grid_point(self, number: int) -> dict[str, Any]:
-        return {} if self._grid is None else self._grid[number - len(self._config.baselines)]
+    def _given(self, number: int) -> dict[str, Scalar]:
+        """Return the values that trial `number` must take: those of a baseline or of a grid point."""
+        baselines = self._config.baselines
+        if number < len(baselines):
+            return dict(baselines[number])
+        return {} if self._grid is None else self._grid[number - len(baselines)]
 
-    def _warm_up(self) -> TrackedTrial:
-        """A trial of no work: its actor is up before the first real one is asked for, and is then reused."""
-        self._cold -= 1
-        name = f"{WARM}{self._cold}"
-        self._live.add(name)
-        return self._build(name, {"threads": 1})
-
-    def _tracked(self, record: TrialRecord) -> TrackedTrial:
-        self._live.add(record.id)
-        retries = self._config.failures.retries - record.counted_failures
-        return self._build(record.id, self._arguments(record), gpu=record.gpu, retries=retries, further=record.further)
-
-    def _build(
-        self, name: str, config: dict[str, Any], *, gpu: float | None = None, retries: int = 0, further: bool = False
-    ) -> TrackedTrial:
+    def _warm_up(self) -> TuneTrial:
+        """Return a trial without work. It starts an actor before the first real trial, which then reuses the actor."""
+        self._warm_ups -= 1
         resources = self._config.resources
-        return TrackedTrial(
-            name,
-            resources=resources,
-            gpu=resources.gpus if gpu is None else gpu,
-            retries=retries,
-            further=further,
-            config=config,
-            storage=self._storage,
-        )
+        return self._build(f"{WARM_UP}{self._warm_ups}", {"threads": 1}, Allowance(resources.cpu, resources.gpus))
 
-    # the rest of Tune's interface: snapshots are out of the game, the log is the truth
+    def _start(self, record: TrialRecord) -> TuneTrial:
+        resources = self._config.resources
+        allowance = Allowance(
+            cpu=resources.cpu,
+            gpu=resources.gpus if record.gpu is None else record.gpu,
+            retries=self._config.failures.retries - record.counted_failures,
+            progressed=record.progressed,
+        )
+        return self._build(record.id, self._worker_config(record), allowance)
+
+    def _worker_config(self, record: TrialRecord) -> dict[str, object]:
+        """Return the `config` of a trial's worker, see ray_worker.py."""
+        session, config = self._session, self._config
+        return {
+            "spec": trial_spec(config, record),
+            "yardstick": session.data.sample_metrics,
+            "rungs": config.rungs,
+            "report_kimg": config.evaluation.report_kimg,
+            "checkpoint_kimg": config.failures.checkpoint_kimg,
+            "threads": threads(config),
+            "folder": session.experiment.place(f"trials/{record.id}", config.storage),
+            "checkpoints": session.checkpoints(record.id),
+            "park_file": session.park_file,
+        }
+
+    def _build(self, name: str, worker_config: Mapping[str, object], allowance: Allowance) -> TuneTrial:
+        self._with_tune.add(name)
+        return TuneTrial(name, worker_config, self._tune_storage, allowance)
+
+    # The rest of Tune's interface. Tune's own snapshots are off, because the log is the truth.
     @property
     def metric(self) -> str:
-        return self._config.metric.name
+        """Name of the metric."""
+        return self._session.metric
 
     @property
     def total_samples(self) -> int:
+        """Number of trials in all."""
         return self._total
 
-    def set_search_properties(self, *_: Any, **__: Any) -> bool:
+    def set_search_properties(self, *_: object, **__: object) -> bool:
+        """Accept whatever Tune sets."""
         return True
 
-    def add_configurations(self, experiments: Any) -> None:
-        """Nothing: trials are built here."""
+    def add_configurations(self, experiments: object) -> None:
+        """Do nothing: the searcher builds the trials."""
 
-    def save_to_dir(self, dirpath: str, **_: Any) -> None:
-        """Nothing to save."""
+    def save_to_dir(self, dirpath: str, **_: object) -> None:
+        """Do nothing: there is nothing to save."""
 
     def has_checkpoint(self, dirpath: str) -> bool:
+        """Return False: Tune must not restore a searcher."""
         return False
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}
-
-
-def reuses_actors(config: SweepConfig, cluster: Cluster) -> bool:
-    """Short CPU trials of one machine share their actor; a GPU trial of minutes gets a clean process."""
-    return cluster.local and config.resources.gpu == 0
-
-
-def _decided(record: TrialRecord) -> bool:
-    """Whether the log already says that this trial goes no further."""
-    return record.failed_for_good or bool(record.reports and record.reports[-1].decision == "stop")
-
-
-def _sampler(config: SweepConfig, number: int) -> optuna.samplers.BaseSampler:
-    """A fresh sampler for trial `number`: its draws depend on the seed, the number and the history alone."""
-    seed = int(np.random.SeedSequence([config.search.seed, number]).generate_state(1)[0] % 2**31)
-    kind = config.search.sampler
-    startup = 10 + len(config.baselines)
-    if kind == "tpe":
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(startup, max(4, config.search.trials // 3)))
-    if kind == "gp":
-        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=min(startup, max(4, config.search.trials // 3)))
-    if kind == "cmaes":
-        return optuna.samplers.CmaEsSampler(seed=seed)
-    return optuna.samplers.RandomSampler(seed=seed)
-
-
-def _shuffled_grid(config: SweepConfig) -> list[dict[str, Any]]:
-    points = config.space.grid()
-    Random(config.search.seed).shuffle(points)
-    return points

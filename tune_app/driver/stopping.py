@@ -1,100 +1,137 @@
-"""When to stop: the budget, a person's wish, a signal, a full disk. What was spent is the log's, so it outlives us."""
+"""Reasons to stop: a spent budget, a person's requests, a signal, a full disk."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from ray.tune import Stopper
+from dataclasses import dataclass
 
 from trainables import storage
 from tune_app.config.schema import BudgetConfig
 from tune_app.errors import StorageError
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.records import Records, TrialRecord
+from tune_app.experiment.requests import take_requests
 
 GRACE_SECONDS = 12.0
-"""How long an interrupted sweep waits for its trials to park; Tune then takes up to 10 to end their workers."""
-LOOK_SECONDS = 0.5
+"""How long an interrupted sweep waits for its trials to park. Tune then takes up to 10 s to end their workers."""
+POLL_SECONDS = 0.5
 
 
-class Limits(Stopper):
-    """Asked by Tune after every step whether to end, and by the search whether to start another trial."""
+class Budget:
+    """Limits on hours, GPU hours and CPU hours. The log keeps what was spent, so a resumed sweep continues counting."""
 
-    def __init__(self, budget: BudgetConfig, experiment: Experiment, records: Records, park_file: str) -> None:
-        self._park_file, self._asked_to_park = park_file, False
-        self._budget = {name: limit for name, limit in budget.model_dump().items() if limit is not None}
-        self._experiment, self._records = experiment, records
-        self._hours_before = records.hours
-        self._began = self._looked = time.monotonic()
-        self._interrupted_at: float | None = None
-        self._stopped: dict[str, str] = {}
-        self.parked: set[str] = set()
-        self.broken: StorageError | None = None
-        """Why nothing can be written any more."""
-        self.closed = self.full = self.held = False
-        """Whether a person wants the whole sweep to end, no more trials, or none for the time being."""
+    def __init__(self, limits: BudgetConfig, records: Records, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = {name: limit for name, limit in limits.model_dump().items() if limit is not None}
+        self._records, self._clock = records, clock
+        self._hours_before, self._began = records.hours, clock()
 
     @property
     def hours(self) -> float:
-        """Hours on the wall, those of earlier sessions included."""
-        return self._hours_before + (time.monotonic() - self._began) / 3600
-
-    @property
-    def interrupted(self) -> bool:
-        return self._interrupted_at is not None or self.broken is not None
+        """Hours on the clock, those of earlier sessions included."""
+        return self._hours_before + (self._clock() - self._began) / 3600
 
     @property
     def spent(self) -> bool:
-        """Whether a budget is used up: no trial starts any more, running ones end at their next rung."""
-        used = {**self._records.cost(), "hours": self.hours} if self._budget else {}
-        return any(used[name] >= limit for name, limit in self._budget.items())
-
-    def stop(self, trial: str, reason: str) -> None:
-        """Have `trial` stop at its next report, for `reason`; the first reason counts."""
-        self._stopped.setdefault(trial, reason)
-
-    def reason(self, record: TrialRecord) -> str | None:
-        """Why a trial is to stop at its next report, or None."""
-        return "person" if self.closed else self._stopped.get(record.id)
-
-    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        self.look()
-        if self.broken:
-            return True
-        if self._interrupted_at is None:
+        """True if a limit is reached. Then no trial starts, and running ones stop at their next rung."""
+        if not self._limits:
             return False
-        if not self._asked_to_park:  # here and not in the signal's handler, as the storage may be far away
-            self._asked_to_park = True
-            with self.storage():
+        cost = {**self._records.cost(), "hours": self.hours}
+        return any(cost[name] >= limit for name, limit in self._limits.items())
+
+
+class Requests:
+    """Requests that a person made with `tune_app stop` or in W&B."""
+
+    def __init__(self, experiment: Experiment, records: Records) -> None:
+        self._experiment, self._records = experiment, records
+        self._polled = time.monotonic()
+        self._stopped: set[str] = set()
+        self.end_sweep = False
+        """True: all trials stop at their next report."""
+        self.no_more_trials = False
+        """True: running trials go on, no new one starts."""
+        self.hold = False
+        """True: no trial starts for now."""
+
+    def poll(self) -> None:
+        """Read new requests, at most every POLL_SECONDS. Raise OSError if the folder cannot be read."""
+        if time.monotonic() - self._polled < POLL_SECONDS:
+            return
+        self._polled = time.monotonic()
+        for request in take_requests(self._experiment):
+            match request:
+                case "all":
+                    self.end_sweep = True
+                case "rest":
+                    self.no_more_trials = True
+                case "hold" | "release":
+                    self.hold = request == "hold"
+                case trial if trial in self._records.unfinished:
+                    self._stopped.add(trial)
+
+    def stops(self, record: TrialRecord) -> bool:
+        """Return True if a person asked this trial to stop."""
+        return self.end_sweep or record.id in self._stopped
+
+    @property
+    def ends(self) -> bool:
+        """True if a person asked for the end of the sweep, now or when the running trials have ended."""
+        return self.end_sweep or self.no_more_trials
+
+
+class Interruption:
+    """A signal or a broken disk: running trials park, then the sweep ends and can be resumed."""
+
+    def __init__(self, experiment: Experiment, records: Records, park_file: str) -> None:
+        self._experiment, self._records, self._park_file = experiment, records, park_file
+        self._park_requested = False
+        self._signalled_at: float | None = None
+        self.parked: set[str] = set()
+        """Trials that have written a checkpoint and wait."""
+        self.disk_error: StorageError | None = None
+        """Why the experiment can no longer be written."""
+
+    @property
+    def requested(self) -> bool:
+        """True if the sweep must end as soon as it can."""
+        return self._signalled_at is not None or self.disk_error is not None
+
+    @property
+    def complete(self) -> bool:
+        """True if the sweep can end now: all trials have parked, the wait for them is over, or the disk is broken."""
+        if self.disk_error:
+            return True
+        if self._signalled_at is None:
+            return False
+        if not self._park_requested:  # here and not in the signal handler, because the storage may be remote and slow
+            self._park_requested = True
+            with self.disk_writes():
                 storage.touch(self._park_file)
         running = {record.id for record in self._records.unfinished.values() if record.state == "running"}
-        return running <= self.parked or time.monotonic() - self._interrupted_at > GRACE_SECONDS
+        return running <= self.parked or time.monotonic() - self._signalled_at > GRACE_SECONDS
 
     @contextmanager
-    def storage(self) -> Iterator[None]:
-        """Around whatever writes: where the disk takes no more the sweep breaks off, and no trial is blamed for it."""
+    def disk_writes(self) -> Iterator[None]:
+        """Guard writes to the experiment: if one fails, the sweep ends and no trial is blamed for it."""
         try:
             yield
         except StorageError as error:
-            self.broken = self.broken or error
+            self.disk_error = self.disk_error or error
         except OSError as error:
-            self.broken = self.broken or StorageError.of(error, self._experiment.folder)
+            self.disk_error = self.disk_error or StorageError.of(error, self._experiment.folder)
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """First SIGINT or SIGTERM: trials park at their next report and the sweep leaves; second: at once."""
+        """Handle SIGINT and SIGTERM: at the first, trials park and the sweep ends; at the second, it ends at once."""
 
         def interrupt(*_: object) -> None:
-            if self._interrupted_at is not None:
+            if self._signalled_at is not None:
                 os._exit(130)
-            self._interrupted_at = time.monotonic()
+            self._signalled_at = time.monotonic()
 
         before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -103,21 +140,26 @@ class Limits(Stopper):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def look(self) -> None:
-        """Take up what `tune_app stop` or W&B has asked for."""
-        if time.monotonic() - self._looked < LOOK_SECONDS:
-            return
-        self._looked = time.monotonic()
-        with self.storage():
-            for wish in self._experiment.take_requests():
-                if wish == "all":
-                    self.closed = True
-                elif wish == "rest":
-                    self.full = True
-                elif wish in ("hold", "release"):
-                    self.held = wish == "hold"
-                elif wish in self._records.unfinished:
-                    self.stop(wish, "person")
 
-    def __getstate__(self) -> dict[str, object]:
-        return {}
+@dataclass(frozen=True)
+class Stopping:
+    """Everything that can stop a sweep."""
+
+    budget: Budget
+    requests: Requests
+    interruption: Interruption
+
+    @classmethod
+    def of(cls, limits: BudgetConfig, experiment: Experiment, records: Records, park_file: str) -> Stopping:
+        """Return the three reasons to stop of one session."""
+        return cls(Budget(limits, records), Requests(experiment, records), Interruption(experiment, records, park_file))
+
+    def poll(self) -> None:
+        """Read new requests."""
+        with self.interruption.disk_writes():
+            self.requests.poll()
+
+    @property
+    def no_more_trials(self) -> bool:
+        """True if no trial may start any more, neither a new one nor one of an earlier session."""
+        return self.interruption.requested or self.budget.spent

@@ -1,18 +1,20 @@
-"""A Tune trial under our id, that sorts its failures by kind and retries them within the sweep's limit."""
+"""A trial as Ray Tune sees it: it has the sweep's id, classifies its failures and counts its retries."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from ray import tune
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
 from trainables.checkpoint import UnwritableError
 from trainables.ray_worker import RayTrial
-from tune_app.config.schema import ResourcesConfig
 from tune_app.errors import StorageError
+from tune_app.experiment.events import FailureKind
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 GPU_MEMORY = re.compile(r"OutOfMemoryError|CUDA out of memory")
@@ -20,81 +22,88 @@ MOST_CHARACTERS = 300
 
 
 class Failure(NamedTuple):
-    """What ended a worker's call: its kind as the log names it, one line, the traceback."""
+    """Why a worker's call failed."""
 
-    kind: str
+    kind: FailureKind
     message: str
+    """The error in one line."""
     traceback: str
     gpu_memory: bool = False
     disk: StorageError | None = None
-    """The sentence, where a disk is to blame and not the trial."""
+    """Set if a disk failed, not the trial."""
 
 
-class TrackedTrial(Trial):
-    """Tune's Trial, named by the sweep; `failure` is the last one.
+class Allowance(NamedTuple):
+    """What a trial may use."""
 
-    It is retried `retries` times in all; out of GPU memory it is retried with twice the share until it has a whole GPU,
-    and a lost worker costs no retry if the trial has got `further` since its last failure: nodes may come and go.
+    cpu: float
+    gpu: float
+    retries: int = 0
+    """Times that it may be started again."""
+    progressed: bool = False
+    """True if it has written a checkpoint since its last failure. Then a lost worker uses up no retry."""
+
+
+class TuneTrial(Trial):
+    """Tune's Trial under the sweep's id.
+
+    A trial that runs out of GPU memory starts again with twice the share until it has a whole GPU. That uses up no
+    retry. Neither does a lost worker if the trial has `progressed`, because nodes may come and go.
     """
 
     def __init__(
-        self,
-        name: str,
-        *,
-        resources: ResourcesConfig,
-        gpu: float,
-        retries: int,
-        further: bool,
-        config: dict[str, Any],
-        storage: Any,
+        self, name: str, worker_config: Mapping[str, object], tune_storage: StorageContext, allowance: Allowance
     ) -> None:
-        self._cpu, self.gpu, self._retries = resources.cpu, gpu, retries
+        self._cpu, self.gpu, self._retries, self.progressed = allowance
         self.failure: Failure | None = None
-        self.further = further
+        """The last failure."""
         self.grown = False
-        """Whether the last failure was answered with a larger share of a GPU."""
+        """True if the trial gets a larger share of a GPU after the last failure."""
         super().__init__(
             RayTrial.__name__,
-            config=config,
+            config=worker_config,
             trial_id=name,
-            storage=storage,
-            placement_group_factory=self._request(),
+            storage=tune_storage,
+            placement_group_factory=self._resources(),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            max_failures=retries,
+            max_failures=allowance.retries,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
             stub=True,
         )
 
     def get_trainable_cls(self) -> type[RayTrial]:
-        return RayTrial  # without Tune's registry, whose look-ups cost 5 ms a trial
+        """Return the worker class without Tune's registry, whose look-ups cost 5 ms per trial."""
+        return RayTrial
 
-    def handle_error(self, exc: Any = None) -> None:
-        self.failure = sorted_failure(exc)
+    def handle_error(self, exc: BaseException | None = None) -> None:
+        """Classify the failure and count it."""
+        self.failure = classify(exc)
         self.grown = self.failure.gpu_memory and 0 < self.gpu < 1
-        self._retries -= not (self.grown or (self.failure.kind == "worker_lost" and self.further))
-        self.further = False
+        self._retries -= not (self.grown or (self.failure.kind == "worker_lost" and self.progressed))
+        self.progressed = False
         super().handle_error(exc)
 
     def should_recover(self) -> bool:
+        """Return True if Tune may start the trial again."""
         return self._retries >= 0
 
     def grow(self) -> None:
-        """Ask for twice the share of a GPU from the next start on."""
+        """Take twice the share of a GPU from the next start on."""
         self.gpu = min(1.0, 2 * self.gpu)
-        self.update_resources(self._request())
+        self.update_resources(self._resources())
 
-    def _request(self) -> tune.PlacementGroupFactory:
+    def _resources(self) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{"CPU": self._cpu, "GPU": self.gpu} if self.gpu else {"CPU": self._cpu}])
 
 
-def sorted_failure(exc: BaseException | None) -> Failure:
-    """The kind of an exception that came from a worker; raises nothing."""
-    text = ANSI.sub("", str(exc)).strip()
-    if isinstance(exc, OutOfMemoryError):
+def classify(error: BaseException | None) -> Failure:
+    """Return the kind of an exception that came from a worker."""
+    text = ANSI.sub("", str(error)).strip()
+    if isinstance(error, OutOfMemoryError):
         return Failure("out_of_memory", "the machine ran out of memory and Ray ended the worker", text)
-    if isinstance(exc, RayActorError):
+    if isinstance(error, RayActorError):
         return Failure("worker_lost", "the worker process or its node was lost", text)
-    cause = exc.cause if isinstance(exc, RayTaskError) else exc
+    cause = error.cause if isinstance(error, RayTaskError) else error
     message = " ".join(f"{type(cause).__name__}: {cause}".split())[:MOST_CHARACTERS]
     if GPU_MEMORY.search(message):
         return Failure("out_of_memory", message, text, gpu_memory=True)

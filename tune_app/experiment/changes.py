@@ -1,42 +1,59 @@
-"""What a person may change of a sweep that has begun, and how a refused change is shown."""
+"""The configuration keys that may change when a sweep is resumed, and the message for those that may not."""
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import JsonValue
 
+from search_spaces.distributions import Categorical
 from tune_app.config.schema import SweepConfig
-from tune_app.errors import ConfigError, Problem
+from tune_app.errors import ConfigError, InputError, Problem
+from tune_app.experiment.folder import Experiment
+from tune_app.experiment.records import Records
 
 MAY_CHANGE = ("search.trials", "budget", "resources", "failures", "recheck", "wandb", "notify")
-"""How long, on what and watched by whom; all else decides what the trials' numbers mean."""
+"""Keys that decide how long and on what a sweep runs. All other keys decide what the trials' numbers mean."""
 
-Changes = dict[str, tuple[Any, Any]]
+Changes = dict[str, list[JsonValue]]
 
 
-def accepted(before: SweepConfig, after: SweepConfig) -> Changes:
-    """Each key that differs, with both values. Raises ConfigError with a line for each that may not change."""
-    found = _differences(before.model_dump(mode="json"), after.model_dump(mode="json"))
-    refused = [key for key in found if not any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)]
+def accepted_changes(before: SweepConfig, after: SweepConfig) -> Changes:
+    """Return each key that differs, with both values. Raise ConfigError with a line for each that may not change."""
+    changes = _differences(before.model_dump(mode="json"), after.model_dump(mode="json"))
+    refused = [key for key in changes if not any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)]
     if refused:
-        problems = [Problem(key, f"the experiment began with {_said(found[key][0])}, now it is {_said(found[key][1])}")
-                    for key in refused]  # fmt: skip
+        problems = [
+            Problem(key, f"the experiment started with {_shown(changes[key][0])}, now it is {_shown(changes[key][1])}")
+            for key in refused
+        ]
         last = problems.pop()
-        hint = f"start a new experiment for that; of one that has begun you may change {', '.join(MAY_CHANGE)}"
+        hint = f"start a new experiment to change this; a resumed one may change {', '.join(MAY_CHANGE)}"
         raise ConfigError(*problems, Problem(last.where, last.message, hint))
-    return found
+    return changes
 
 
-def _differences(before: Any, after: Any, key: str = "") -> Changes:
+def check_trials(experiment: Experiment, records: Records, config: SweepConfig) -> None:
+    """Raise InputError if a logged trial has parameters that the configuration does not allow."""
+    known = {**config.space.training, **{name: Categorical(choices=(v,)) for name, v in config.fixed.items()}}
+    for record in records.trials.values():
+        for name, value in record.params.items():
+            complaint = known[name].complaint(value) if name in known else "is not searched"
+            if complaint:
+                raise InputError(
+                    f"{experiment.events}: trial {record.id} does not belong to this sweep: {name} {complaint}"
+                )
+
+
+def _differences(before: JsonValue, after: JsonValue, key: str = "") -> Changes:
     if isinstance(before, dict) and isinstance(after, dict):
-        found: Changes = {}
+        changes: Changes = {}
         for name in [*before, *(name for name in after if name not in before)]:
             path = f"{key}.{name}" if key else name
-            found.update(_differences(before.get(name), after.get(name), path))
-        return found
-    return {} if before == after and type(before) is type(after) else {key: (before, after)}
+            changes.update(_differences(before.get(name), after.get(name), path))
+        return changes
+    return {} if before == after and type(before) is type(after) else {key: [before, after]}
 
 
-def _said(value: Any) -> str:
+def _shown(value: JsonValue) -> str:
     if value is None:
         return "nothing"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,127 +1,305 @@
-"""What each line of the event log may hold: the fields of every event, and the rule of each field."""
+"""The events of a sweep's log, one frozen model each, and the reader that turns a JSON object into one."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from math import isfinite
+from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)  # fmt: skip
+from typing_extensions import Self, TypedDict
 
-SHOWN = 40
-
-
-def check(entry: Any) -> None:
-    """Raise ValueError, with a sentence that says what is wrong, unless `entry` is an event this version knows.
-
-    A key that a later version added is passed over.
-    """
-    if not isinstance(entry, dict) or "event" not in entry:
-        raise ValueError("it does not say under `event` what it is")
-    event = entry["event"]
-    if not isinstance(event, str) or event not in EVENTS:
-        raise ValueError(f"no event {event!r:.{SHOWN}} is known here; a later version may have written it")
-    for key, rule in EVENTS[event].items():
-        field = key.rstrip("?")
-        if field in entry:
-            rule.check(f"`{event}`: {field}", entry[field])
-        elif field == key:
-            raise ValueError(f"`{event}`: {field} is missing")
-    paths = [entry["path"]] if "path" in EVENTS[event] else []
-    paths += entry.get("pictures", {}).values() if "pictures?" in EVENTS[event] else []
-    for path in paths:
-        if path.split("/")[1] != entry["trial"]:
-            raise ValueError(f"`{event}`: {path!r:.{SHOWN}} is not in the folder of trial {entry['trial']}")
+SHOWN_CHARACTERS = 40
+"""Length at which an error message cuts off a value."""
 
 
-class Rule:
-    """The values of a type; `words` say which, and are what a person is told."""
-
-    def __init__(self, words: str, kind: Any) -> None:
-        self._words, self._type = words, TypeAdapter[Any](kind)
-
-    def check(self, what: str, value: Any) -> None:
-        try:
-            self._type.validate_python(value, strict=True)
-        except ValidationError:
-            raise ValueError(f"{what} must be {self._words}, not {value!r:.{SHOWN}}") from None
+class Expected(str):
+    """Annotation of a field's type: the words that say what the field must be."""
 
 
-def _one_of(*words: str) -> Rule:
-    return Rule(f"one of {', '.join(map(repr, words[:-1]))} or {words[-1]!r}", Literal[words])
-
-
-def _with_offset(text: str) -> str:
-    if datetime.fromisoformat(text).utcoffset() is None:
+def _check_offset(time: str) -> str:
+    if datetime.fromisoformat(time).utcoffset() is None:
         raise ValueError
-    return text
+    return time
 
 
-NotNegative = Annotated[FiniteFloat, Field(ge=0)]
-Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Scalar = Annotated[bool | Whole | FiniteFloat | str, Field(union_mode="left_to_right")]
-File = Annotated[str, Field(pattern=r"^trials/[0-9]{4,9}/[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}$")]
+def _list_of_words(*words: str) -> str:
+    return f"one of {', '.join(map(repr, words[:-1]))} or {words[-1]!r}"
 
 
-class Resources(TypedDict, total=False):
-    cpu: NotNegative
-    gpu: NotNegative
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Scalar = Annotated[bool | Int64 | FiniteFloat | str, Field(union_mode="left_to_right")]
+Positive = Annotated[FiniteFloat, Field(gt=0), Expected("a finite number above 0")]
+NotNegative = Annotated[FiniteFloat, Field(ge=0), Expected("a finite number, 0 or more")]
+Text = Annotated[str, Expected("a string")]
+Flag = Annotated[bool, Expected("true or false")]
+Time = Annotated[str, AfterValidator(_check_offset), Expected("a time in ISO 8601 with its offset from UTC")]
+TrialId = Annotated[str, Field(pattern=r"^[0-9]{4,9}$"), Expected("four digits or more")]
+SweepName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
+    Expected("letters, digits, '.', '_' and '-', at most 64, the first one a letter or digit"),
+]
+Metrics = Annotated[dict[str, FiniteFloat | None], Expected("an object of finite numbers or null")]
+Params = Annotated[dict[str, Scalar], Expected("an object of finite numbers, strings, true or false")]
+Table = Annotated[list[dict[str, Scalar | None]], Expected("a list of objects of scalars")]
+Draws = Annotated[list[dict[str, FiniteFloat | None]], Expected("a list of objects of finite numbers or null")]
+TrialFile = Annotated[str, Field(pattern=r"^trials/[0-9]{4,9}/[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}$")]
+CheckpointPath = Annotated[TrialFile, Expected("a path trials/TRIAL/FILE")]
+Pictures = Annotated[dict[str, TrialFile], Expected("an object of paths trials/TRIAL/FILE")]
+Fingerprints = Annotated[dict[str, str], Expected("an object of strings")]
+SweepState = Literal["completed", "interrupted", "failed", "budget"]
+TrialEnd = Literal["completed", "stopped", "failed"]
+FailureKind = Literal["error", "worker_lost", "out_of_memory", "non_finite"]
+Decision = Literal["continue", "stop"]
+Source = Literal["baseline", "sampler"]
 
 
-class Config(TypedDict, total=False):
-    """Of the configuration what the log's reader counts with; the whole of it is checked where it is used."""
+class LoggedResources(TypedDict, total=False):
+    """Share of the machine that one trial occupied."""
 
-    resources: Resources
+    cpu: Annotated[FiniteFloat, Field(ge=0)]
+    gpu: Annotated[FiniteFloat, Field(ge=0)]
 
 
-TIME = Rule("a time in ISO 8601 with its offset from UTC", Annotated[str, AfterValidator(_with_offset)])
-TRIAL = Rule("four digits or more", Annotated[str, Field(pattern=r"^[0-9]{4,9}$")])
-NAME = Rule(
-    "letters, digits, '.', '_' and '-', at most 64, the first one a letter or digit",
-    Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")],
-)
-TEXT, FLAG, SEED = Rule("a text", str), Rule("true or false", bool), Rule("a whole number", int)
-POSITIVE = Rule("a finite number above 0", Annotated[FiniteFloat, Field(gt=0)])
-NOT_NEGATIVE = Rule("a finite number, 0 or more", NotNegative)
-METRICS = Rule("an object of finite numbers or null", dict[str, FiniteFloat | None])
-PARAMS = Rule("an object of finite numbers, texts, true or false", dict[str, Scalar])
-TABLE = Rule("a list of objects of scalars", list[dict[str, Scalar | None]])
-CONFIG = Rule("a configuration, its resources two numbers", Config)
+class LoggedConfig(TypedDict, total=False):
+    """The resolved configuration. Only `resources` is checked here; config.load checks the rest before it is used."""
 
-DRAWS = Rule("a list of objects of finite numbers or null", list[dict[str, FiniteFloat | None]])
-PICTURES = Rule("an object of paths trials/TRIAL/FILE", dict[str, File])
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    resources: LoggedResources
 
-OF_SWEEP = {
-    "time": TIME, "name": NAME, "seed": SEED, "config?": CONFIG, "data?": TEXT,
-    "features?": Rule("an object of texts", dict[str, str]),
-}  # fmt: skip
-OF_TRIAL = {"time": TIME, "trial": TRIAL}
-EVENTS: dict[str, dict[str, Rule]] = {
-    "sweep_started": OF_SWEEP,
-    "sweep_resumed": {**OF_SWEEP, "changed?": Rule("an object", dict)},
-    "sweep_ended": {
-        "time": TIME, "state": _one_of("completed", "interrupted", "failed", "budget"), "hours": NOT_NEGATIVE,
-        "reason?": TEXT,
-    },
-    "asked": {**OF_TRIAL, "params": PARAMS, "source": _one_of("baseline", "sampler")},
-    "reported": {
-        **OF_TRIAL, "kimg": POSITIVE, "seconds": NOT_NEGATIVE, "rung": FLAG, "metrics": METRICS,
-        "decision": _one_of("continue", "stop"), "reason?": TEXT, "trusted?": Rule("true, false or null", bool | None),
-        "sampling?": PARAMS, "curve?": TABLE, "levels?": TABLE,
-        "pictures?": PICTURES, "features?": TEXT,
-    },
-    "checkpointed": {**OF_TRIAL, "kimg": NOT_NEGATIVE, "path": Rule("a path trials/TRIAL/FILE", File)},
-    "failed": {
-        **OF_TRIAL, "kind": _one_of("error", "worker_lost", "out_of_memory", "non_finite"), "message": TEXT,
-        "retry": FLAG, "gpu?": Rule("a finite number, 0 or more", NotNegative | None),
-    },
-    "rechecked": {
-        **OF_TRIAL, "kimg": POSITIVE, "seconds": NOT_NEGATIVE, "sampling": PARAMS, "draws": DRAWS, "same": DRAWS,
-        "pictures": PICTURES, "features": TEXT,
-    },
-    "ended": {
-        **OF_TRIAL, "state": _one_of("completed", "stopped", "failed"), "reason": TEXT, "kimg": NOT_NEGATIVE,
-        "metrics": METRICS,
-    },
-}  # fmt: skip
-"""Of each event its fields; `?`: it may be absent, but null is refused where the reader could not bear it."""
+
+class LoggedEvent(BaseModel):
+    """One line of events.jsonl. Fields of a later version are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True)
+
+    time: Time
+    """When it was written: UTC, ISO 8601, to the millisecond."""
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Return the JSON object of the line: the event's name, the time, then the fields that were given."""
+        return {"event": self.model_dump(include={"event"})["event"], **self.model_dump(exclude_unset=True)}
+
+
+class SweepBegan(LoggedEvent):
+    """Fields of the two events that begin a session."""
+
+    name: SweepName
+    """Name of the experiment."""
+    seed: Annotated[int, Expected("a whole number")]
+    """Seed of the search."""
+    config: Annotated[LoggedConfig, Expected("a configuration, its resources two numbers")] = {}
+    """Resolved configuration of this session."""
+    data: Text = ""
+    """Fingerprint of the images; empty for a model without images."""
+    features: Fingerprints = {}
+    """Fingerprint of each feature set by name. The metrics use the first one."""
+
+
+class SweepStarted(SweepBegan):
+    """The first session begins."""
+
+    event: Literal["sweep_started"] = "sweep_started"
+
+
+class SweepResumed(SweepBegan):
+    """A later session begins."""
+
+    event: Literal["sweep_resumed"] = "sweep_resumed"
+    changed: Annotated[
+        dict[str, Annotated[list[JsonValue], Field(min_length=2, max_length=2)]], Expected("an object of pairs")
+    ] = {}
+    """Each configuration key that changed since the last session, with the values before and after."""
+
+
+class SweepEnded(LoggedEvent):
+    """A session ends. A killed session leaves no such event."""
+
+    event: Literal["sweep_ended"] = "sweep_ended"
+    state: Annotated[SweepState, Expected(_list_of_words(*get_args(SweepState)))]
+    """How it ended."""
+    hours: NotNegative
+    """Hours on the clock, those of earlier sessions included."""
+    reason: Text = ""
+    """`person` if a person ended the sweep."""
+
+
+class TrialEvent(LoggedEvent):
+    """An event of one trial."""
+
+    trial: TrialId
+    """The trial's number in the sweep."""
+
+    def paths(self) -> list[str]:
+        """Return the files that the event names, relative to the experiment."""
+        return []
+
+    @model_validator(mode="after")
+    def _check_paths(self) -> Self:
+        for path in self.paths():
+            if path.split("/")[1] != self.trial:
+                raise ValueError(f"{path!r:.{SHOWN_CHARACTERS}} is not in the folder of trial {self.trial}")
+        return self
+
+
+class Asked(TrialEvent):
+    """A trial was proposed."""
+
+    event: Literal["asked"] = "asked"
+    params: Params
+    """Searched and fixed parameters."""
+    source: Annotated[Source, Expected(_list_of_words(*get_args(Source)))]
+    """Who proposed it."""
+
+
+class Reported(TrialEvent):
+    """A trial reported losses, and at a rung its evaluation."""
+
+    event: Literal["reported"] = "reported"
+    kimg: Positive
+    """Thousands of training images seen."""
+    seconds: NotNegative
+    """Seconds of training and evaluation since the last report."""
+    rung: Flag
+    """True if the trial was evaluated here."""
+    metrics: Metrics
+    """Training losses, and at a rung the metrics. null: not a finite number."""
+    sampling: Params = {}
+    """The best sampling setting of the evaluation."""
+    curve: Table = []
+    """Every sampling setting tried, with its metrics."""
+    levels: Table = []
+    """Held-out loss at each noise level: `sigma` and `loss`."""
+    pictures: Pictures = {}
+    """Picture files by name."""
+    features: Text = ""
+    """Name and fingerprint of the feature set behind kid and fd."""
+    decision: Annotated[Decision, Expected(_list_of_words(*get_args(Decision)))]
+    """The decision taken on this report."""
+    reason: Text = ""
+    """Why the trial stops, if neither ASHA nor max_kimg stopped it: `budget` or `person`."""
+    trusted: Annotated[bool | None, Expected("true, false or null")] = None
+    """True if the rung was trusted at this report. Absent at the last rung and between rungs."""
+
+    def paths(self) -> list[str]:
+        return list(self.pictures.values())
+
+
+class Checkpointed(TrialEvent):
+    """A trial wrote a checkpoint."""
+
+    event: Literal["checkpointed"] = "checkpointed"
+    kimg: NotNegative
+    """Thousands of training images seen."""
+    path: CheckpointPath
+    """Folder of the checkpoint, relative to the experiment."""
+
+    def paths(self) -> list[str]:
+        return [self.path]
+
+
+class Failed(TrialEvent):
+    """A trial failed."""
+
+    event: Literal["failed"] = "failed"
+    kind: Annotated[FailureKind, Expected(_list_of_words(*get_args(FailureKind)))]
+    """Kind of failure."""
+    message: Text
+    """The error in one line."""
+    retry: Flag
+    """True if the trial is tried again."""
+    gpu: Annotated[NotNegative | None, Expected("a finite number, 0 or more")] = None
+    """Share of a GPU for the next try, if it grows."""
+
+
+class Rechecked(TrialEvent):
+    """A finished trial was evaluated again with fresh seeds."""
+
+    event: Literal["rechecked"] = "rechecked"
+    kimg: Positive
+    """Thousands of training images that its checkpoint has seen."""
+    seconds: NotNegative
+    """Seconds that the re-evaluation took."""
+    sampling: Params
+    """Sampling setting of the draws."""
+    draws: Draws
+    """Metrics of each draw, with the re-evaluation's samples and network evaluations."""
+    same: Draws
+    """Metrics of each draw with the sweep's own samples and network evaluations."""
+    pictures: Pictures
+    """Picture files by name."""
+    features: Text
+    """Name and fingerprint of the feature set behind kid and fd."""
+
+    def paths(self) -> list[str]:
+        return list(self.pictures.values())
+
+
+class Ended(TrialEvent):
+    """A trial ended."""
+
+    event: Literal["ended"] = "ended"
+    state: Annotated[TrialEnd, Expected(_list_of_words(*get_args(TrialEnd)))]
+    """How it ended."""
+    reason: Text
+    """`max_kimg`, `asha`, `budget`, `person` or the kind of the last failure."""
+    kimg: NotNegative
+    """Thousands of training images seen."""
+    metrics: Metrics
+    """Metrics of the last rung."""
+
+
+Event = (
+    SweepStarted | SweepResumed | SweepEnded | Asked | Reported | Checkpointed | Failed | Rechecked | Ended
+)  # fmt: skip
+EVENTS: dict[str, type[LoggedEvent]] = {kind.model_fields["event"].default: kind for kind in get_args(Event)}
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+def parse_event(entry: object) -> Event:
+    """Return the event that a JSON object holds. Raise ValueError with a sentence if it is none."""
+    if not isinstance(entry, dict) or "event" not in entry:
+        raise ValueError("it has no `event` field")
+    kind = entry["event"]
+    if not isinstance(kind, str) or kind not in EVENTS:
+        raise ValueError(f"event {kind!r:.{SHOWN_CHARACTERS}} is unknown; a later version may have written it")
+    try:
+        return _ADAPTER.validate_python(entry)
+    except ValidationError as error:
+        raise ValueError(_sentence(kind, entry, error)) from None
+
+
+def finite_or_null(value: object) -> object:
+    """Return `value` with every number that JSON cannot hold replaced by null."""
+    if isinstance(value, dict):
+        return {str(key): finite_or_null(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_null(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def expectation(kind: type[LoggedEvent], field: str) -> str:
+    """Return the words that say what a field of an event must be."""
+    return next(str(words) for words in kind.model_fields[field].metadata if isinstance(words, Expected))
+
+
+def _sentence(kind: str, entry: dict[str, object], error: ValidationError) -> str:
+    """Return what is wrong with the first field that pydantic refused."""
+    first = error.errors(include_url=False)[0]
+    if len(first["loc"]) < 2:  # the check of a whole event
+        return f"`{kind}`: {first['msg'].removeprefix('Value error, ')}"
+    field = str(first["loc"][1])
+    if first["type"] == "missing" and len(first["loc"]) == 2:
+        return f"`{kind}`: {field} is missing"
+    return f"`{kind}`: {field} must be {expectation(EVENTS[kind], field)}, not {entry[field]!r:.{SHOWN_CHARACTERS}}"

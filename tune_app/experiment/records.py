@@ -1,278 +1,198 @@
-"""Events folded into records: the state, reports and end of every trial, and the best of them."""
+"""The log folded into records: state, reports and end of every trial, and what the sweep has cost."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import inf, sqrt
-from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Literal
 
-from trainables.catalog import sign
-from tune_app.experiment.log import Event
+from pydantic import JsonValue
+
+from search_spaces.distributions import Scalar
+from tune_app.experiment.events import (
+    Asked,
+    Checkpointed,
+    Ended,
+    Event,
+    Failed,
+    LoggedConfig,
+    Rechecked,
+    Reported,
+    SweepEnded,
+    SweepResumed,
+    SweepStarted,
+)  # fmt: skip
 
 State = Literal["waiting", "running", "completed", "stopped", "failed", "interrupted"]
 
 
 @dataclass
-class Report:
-    """One report of a trial; `metrics` holds the training losses, at a rung the evaluation's too."""
-
-    kimg: float
-    seconds: float
-    rung: bool
-    metrics: dict[str, float]
-    decision: str
-    reason: str = ""
-    """Why it is to stop, where that is not ASHA's or max_kimg."""
-    trusted: bool | None = None
-    sampling: dict[str, Any] = field(default_factory=dict)
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    levels: list[dict[str, Any]] = field(default_factory=list)
-    pictures: dict[str, str] = field(default_factory=dict)
-    features: str = ""
-
-
-@dataclass
-class Recheck:
-    """A trial measured again at the end, with seeds that the sweep never saw."""
-
-    kimg: float
-    sampling: dict[str, Any]
-    draws: list[dict[str, float]]
-    """Metrics of each draw, with more samples and the full sampling budget."""
-    same: list[dict[str, float]]
-    """The same at the sweep's own budget."""
-    pictures: dict[str, str] = field(default_factory=dict)
-    features: str = ""
-
-    def estimate(self, metric: str) -> tuple[float, float] | None:
-        """Mean over the draws and its standard error, or None where one of them lacks the metric."""
-        return estimate(self.draws, metric)
-
-
-def estimate(draws: list[dict[str, float]], metric: str) -> tuple[float, float] | None:
-    """Mean of `metric` and its standard error: by the draws' own errors or by how they differ, whichever is larger."""
-    values = [draw[metric] for draw in draws if draw.get(metric) is not None]
-    if len(values) < 2 or len(values) < len(draws):
-        return None
-    own = [draw.get(f"{metric}_stderr") or 0.0 for draw in draws]
-    return fmean(values), max(sqrt(sum(error**2 for error in own)) / len(values), stdev(values) / sqrt(len(values)))
-
-
-@dataclass
 class TrialRecord:
-    """What the log says of one trial."""
+    """The log's facts about one trial."""
 
     id: str
-    params: dict[str, Any]
+    params: dict[str, Scalar]
     source: str
     state: State = "waiting"
     reason: str = ""
-    reports: list[Report] = field(default_factory=list)
-    checkpoints: list[tuple[float, str]] = field(default_factory=list)
-    """(kimg, path relative to the experiment) of each checkpoint written."""
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    further: bool = False
-    """Whether it has written a checkpoint since it last failed."""
+    reports: list[Reported] = field(default_factory=list)
+    checkpoints: list[Checkpointed] = field(default_factory=list)
+    failures: list[Failed] = field(default_factory=list)
+    counted_failures: int = 0
+    """Failures that use up a retry.
+
+    A failure that is answered with a larger share of a GPU does not count. Neither does a lost worker if the trial has
+    written a checkpoint since its last failure, because nodes may come and go.
+    """
+    progressed: bool = False
+    """True if it has written a checkpoint since it last failed."""
     gpu: float | None = None
-    """The GPU share it runs with, once that differs from the configuration's."""
-    recheck: Recheck | None = None
+    """Share of a GPU that it runs with, if that differs from the configuration's."""
+    recheck: Rechecked | None = None
 
     @property
     def number(self) -> int:
+        """Position in the sweep, from 0."""
         return int(self.id)
 
     @property
     def ended(self) -> bool:
+        """True if it runs no further."""
         return self.state in ("completed", "stopped", "failed")
 
     @property
     def kimg(self) -> float:
+        """Thousands of training images seen at the last report."""
         return self.reports[-1].kimg if self.reports else 0.0
 
     @property
     def seconds(self) -> float:
+        """Seconds of training and evaluation so far."""
         return sum(report.seconds for report in self.reports)
 
     @property
     def failed_for_good(self) -> bool:
-        return bool(self.failures) and not self.failures[-1]["retry"]
+        """True if the last failure is not retried."""
+        return bool(self.failures) and not self.failures[-1].retry
 
     @property
-    def counted_failures(self) -> int:
-        """Those that use up a retry: not one answered with a larger share of a GPU, nor a worker lost on the way.
-
-        On the way means that the trial got further since its last failure: nodes that come and go end no trial.
-        """
-        return sum(failure["counted"] for failure in self.failures)
+    def decided(self) -> bool:
+        """True if the log already says that the trial runs no further."""
+        return self.failed_for_good or bool(self.reports and self.reports[-1].decision == "stop")
 
     @property
-    def rungs(self) -> list[Report]:
+    def rungs(self) -> list[Reported]:
+        """Reports at rungs."""
         return [report for report in self.reports if report.rung]
 
     def value(self, metric: str) -> float | None:
-        """The metric at the last rung this trial reached, or None."""
+        """Return the metric at the last rung that the trial reached, or None."""
         return self.rungs[-1].metrics.get(metric) if self.rungs else None
 
 
 class Records:
-    """Every trial of a sweep and what was spent, kept current event by event."""
+    """Every trial of a sweep and its cost, kept current event by event."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[str, TrialRecord] = {}
         self.unfinished: dict[str, TrialRecord] = {}
-        """Those of `trials` that have not ended."""
+        """The trials that have not ended."""
         self.state, self.reason, self.ended_at = "running", "", ""
         self.counts: Counter[str] = Counter()
-        self.config: dict[str, Any] = {}
-        """The configuration that the sweep began with, or was last resumed with."""
-        self.changed: dict[str, Any] = {}
-        """What a person changed when it was last resumed: key to [before, after]."""
+        """Number of trials in each state."""
+        self.config: LoggedConfig = {}
+        """The configuration of the last session."""
+        self.changed: dict[str, list[JsonValue]] = {}
+        """Configuration keys that changed at the last resume, with the values before and after."""
         self.data = ""
         """Fingerprint of the images."""
         self.features: dict[str, str] = {}
-        """Fingerprints of the feature sets by name, the sweep's own first."""
-        self.set_back = ""
-        """The time of the event before the session began, where that is later than its start."""
+        """Fingerprint of each feature set by name. The metrics use the first one."""
+        self.clock_set_back = ""
+        """Time of the last event before this session, if that is later than the session's start."""
         self.hours = 0.0
-        """On the clock; a session that was killed counts up to its last event."""
+        """Hours on the clock. A session that was killed counts up to its last event."""
         self._spent = {"gpu_hours": 0.0, "cpu_hours": 0.0, "kimg": 0.0}
-        self._now: datetime | None = None
+        self._last_time: datetime | None = None
         for event in events:
             self.apply(event)
 
     def cost(self) -> dict[str, float]:
-        """What was spent: hours on the clock, and each report's seconds times the share its trial had."""
+        """Return hours on the clock, and the reports' seconds times the share of the machine that each trial had."""
         return {"hours": self.hours, **self._spent}
 
     def apply(self, event: Event) -> None:
-        kind = event["event"]
-        self._tick(event)
-        if kind.startswith("sweep_"):
-            self._sweep(event)
-        elif kind == "asked":
-            record = TrialRecord(event["trial"], event["params"], event["source"])
-            self.trials[record.id] = self.unfinished[record.id] = record
-            self.counts["waiting"] += 1
-            self._enter(record, "running")  # a trial is asked for when a slot is free
-        else:
-            getattr(self, f"_{kind}")(self.trials[event["trial"]], event)
+        """Fold one more event in."""
+        self._count_hours(event)
+        match event:
+            case SweepStarted() | SweepResumed():
+                self._begin_session(event)
+            case SweepEnded():
+                self.state, self.reason, self.ended_at = event.state, event.reason, event.time
+                for record in self.unfinished.values():
+                    self._set_state(record, "interrupted")
+            case Asked():
+                record = TrialRecord(event.trial, event.params, event.source)
+                self.trials[record.id] = self.unfinished[record.id] = record
+                self.counts["waiting"] += 1
+                self._set_state(record, "running")  # the searcher proposes a trial only when a slot is free
+            case Reported():
+                self._add_report(self.trials[event.trial], event)
+            case Checkpointed():
+                record = self.trials[event.trial]
+                record.checkpoints.append(event)
+                record.progressed = True
+            case Failed():
+                self._add_failure(self.trials[event.trial], event)
+            case Rechecked():
+                self.trials[event.trial].recheck = event
+            case Ended():
+                record = self.unfinished.pop(event.trial)
+                record.reason = event.reason
+                self._set_state(record, event.state)
 
-    def _sweep(self, event: Event) -> None:
-        ended = event["event"] == "sweep_ended"
-        self.state = event["state"] if ended else "running"
-        self.reason, self.ended_at = event.get("reason", ""), event["time"] if ended else ""
-        self.config, self.data = event.get("config", self.config), event.get("data", self.data)
-        self.features = event.get("features", self.features)
-        self.changed = event.get("changed", {})
+    def _begin_session(self, event: SweepStarted | SweepResumed) -> None:
+        self.state, self.reason, self.ended_at = "running", "", ""
+        self.config = event.config or self.config
+        self.data = event.data or self.data
+        self.features = event.features or self.features
+        self.changed = event.changed if isinstance(event, SweepResumed) else {}
         for record in self.unfinished.values():
-            self._enter(record, "interrupted" if ended else "waiting")
+            self._set_state(record, "waiting")
 
-    def _reported(self, record: TrialRecord, event: Event) -> None:
+    def _add_report(self, record: TrialRecord, report: Reported) -> None:
         if record.state in ("waiting", "interrupted"):
-            self._enter(record, "running")
-        report = Report(**{key: event[key] for key in Report.__dataclass_fields__ if key in event})
-        share = self.config.get("resources", {})
+            self._set_state(record, "running")
+        resources = self.config.get("resources", {})
         hours = report.seconds / 3600
-        self._spent["cpu_hours"] += hours * share.get("cpu", 1.0)
-        self._spent["gpu_hours"] += hours * (share.get("gpu", 0.0) if record.gpu is None else record.gpu)
+        self._spent["cpu_hours"] += hours * resources.get("cpu", 1.0)
+        self._spent["gpu_hours"] += hours * (resources.get("gpu", 0.0) if record.gpu is None else record.gpu)
         self._spent["kimg"] += report.kimg - record.kimg
         record.reports.append(report)
 
-    def _checkpointed(self, record: TrialRecord, event: Event) -> None:
-        record.checkpoints.append((event["kimg"], event["path"]))
-        record.further = True
+    def _add_failure(self, record: TrialRecord, failure: Failed) -> None:
+        grows = "gpu" in failure.model_fields_set
+        record.counted_failures += not (grows or (failure.kind == "worker_lost" and record.progressed))
+        record.failures.append(failure)
+        record.progressed = False
+        if grows:
+            record.gpu = failure.gpu
+        self._set_state(record, "waiting")
 
-    def _rechecked(self, record: TrialRecord, event: Event) -> None:
-        record.recheck = Recheck(**{key: event[key] for key in Recheck.__dataclass_fields__ if key in event})
+    def _count_hours(self, event: Event) -> None:
+        """Add the time since the last event, unless a session ended in between or the clock was set back."""
+        now = datetime.fromisoformat(event.time)
+        if isinstance(event, SweepStarted | SweepResumed | SweepEnded):
+            self.clock_set_back = self._last_time.isoformat() if self._last_time and now < self._last_time else ""
+        if isinstance(event, SweepEnded):
+            self.hours = event.hours
+        elif self._last_time and not isinstance(event, SweepResumed):
+            self.hours += max(0.0, (now - self._last_time).total_seconds()) / 3600
+        self._last_time = now
 
-    def _failed(self, record: TrialRecord, event: Event) -> None:
-        counted = "gpu" not in event and not (event["kind"] == "worker_lost" and record.further)
-        record.failures.append({**{key: event.get(key) for key in ("kind", "message", "retry")}, "counted": counted})
-        record.further = False
-        record.gpu = event.get("gpu", record.gpu)
-        self._enter(record, "waiting")
-
-    def _ended(self, record: TrialRecord, event: Event) -> None:
-        record.reason = event["reason"]
-        self._enter(record, event["state"])
-        del self.unfinished[record.id]
-
-    def _tick(self, event: Event) -> None:
-        """Add the time since the last event; none passes between sessions, or where the clock was set back."""
-        now = datetime.fromisoformat(event["time"])
-        if event["event"].startswith("sweep_"):
-            self.set_back = self._now.isoformat() if self._now and now < self._now else ""
-        if event["event"] == "sweep_ended":
-            self.hours = event["hours"]
-        elif self._now and event["event"] != "sweep_resumed":
-            self.hours += max(0.0, (now - self._now).total_seconds()) / 3600
-        self._now = now
-
-    def _enter(self, record: TrialRecord, state: State) -> None:
+    def _set_state(self, record: TrialRecord, state: State) -> None:
         self.counts[record.state] -= 1
         record.state = state
         self.counts[state] += 1
-
-
-def ranked(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
-    """Those that went furthest, the best `metric` first: a value at 1 kimg does not compete with one at 20."""
-    measured = [(record, record.value(metric)) for record in records if record.state != "failed" and record.rungs]
-    known = [(record, value) for record, value in measured if value is not None]
-    furthest = max((record.rungs[-1].kimg for record, _ in known), default=0.0)
-    there = [(record, value) for record, value in known if record.rungs[-1].kimg == furthest]
-    return [record for record, value in sorted(there, key=lambda pair: sign(metric) * pair[1])]
-
-
-def best(records: Iterable[TrialRecord], metric: str) -> TrialRecord | None:
-    """The best of those measured again, by that; before any was, the best by the sweep's own values."""
-    order = ranked(records, metric)
-    again = [(record, found[0]) for record in order if record.recheck and (found := record.recheck.estimate(metric))]
-    if again:
-        return min(again, key=lambda pair: sign(metric) * pair[1])[0]
-    return order[0] if order else None
-
-
-def front(records: Iterable[TrialRecord], metrics: Sequence[str]) -> list[TrialRecord]:
-    """The trials that no other one beats in one of `metrics` without losing in another, by the first of them."""
-    order = ranked(records, metrics[0])
-
-    def values(record: TrialRecord) -> list[float]:
-        return [inf if (v := record.value(metric)) is None else sign(metric) * v for metric in metrics]
-
-    return [
-        one
-        for one in order
-        if not any(
-            all(a <= b for a, b in zip(values(other), values(one), strict=True)) and values(other) != values(one)
-            for other in order
-        )
-    ]
-
-
-def describe(record: TrialRecord, metric: str) -> dict[str, Any]:
-    """A trial as `best --json` and summary.json show it; params hold its best sampling setting too.
-
-    `value` is the mean of the draws with fresh seeds where there are any, and `sweep_value` what the sweep measured.
-    """
-    rung, again = record.rungs[-1], record.recheck
-    found = again.estimate(metric) if again else None
-    value, stderr = found or (rung.metrics.get(metric), rung.metrics.get(f"{metric}_stderr"))
-    return {
-        "trial": record.id,
-        "value": value,
-        "stderr": stderr,
-        "sweep_value": rung.metrics.get(metric),
-        "draws": len(again.draws) if again and found else 0,
-        "kimg": rung.kimg,
-        "params": {**record.params, **(again.sampling if again and found else rung.sampling)},
-        "pictures": {**rung.pictures, **(again.pictures if again else {})},
-        "checkpoint": record.checkpoints[-1][1] if record.checkpoints else None,
-        "state": record.state,
-        "source": record.source,
-        "features": rung.features,
-        "metrics": rung.metrics,
-    }

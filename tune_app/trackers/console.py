@@ -1,182 +1,95 @@
-"""What a person sees while a sweep runs: a live table on a terminal, one plain line per event in a pipe, or nothing."""
+"""The console of a running sweep: nothing, or one plain line per event. live_table.py has the one for a terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
-from trainables.catalog import sign
+from search_spaces.distributions import Scalar
 from tune_app.config.schema import SweepConfig
+from tune_app.experiment.events import Asked, Ended, Event, Failed, Rechecked, Reported
 from tune_app.experiment.folder import Experiment
-from tune_app.experiment.log import Event
-from tune_app.experiment.records import Records, TrialRecord, best
+from tune_app.experiment.ranking import fresh_estimate
+from tune_app.experiment.records import Records, TrialRecord
 from tune_app.formatting import clock, short
-from tune_app.plan import trial_count
-
-if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.table import Table
-
-REFRESH_SECONDS = 0.5
-ROWS = 18
 
 
 class Quiet:
-    """Shows nothing; the interface of every console."""
+    """Console that shows nothing, and the interface of every console."""
 
     def begin(self, config: SweepConfig, experiment: Experiment, records: Records, slots: int) -> None:
-        """A session starts: `records` stays current while it runs, `slots` trials run at once."""
+        """Start a session. `records` stays current while it runs, and `slots` trials run at once."""
 
     def event(self, event: Event) -> None:
-        """The log holds one more event."""
+        """Show an event that was logged."""
 
     def note(self, line: str) -> None:
-        """Something that a person should know, once."""
+        """Show a line that a person should read once."""
 
     def pulse(self) -> None:
-        """Called about ten times a second."""
+        """Redraw if needed. Tune calls this about ten times a second."""
 
     def end(self) -> None:
-        """The session is over; the terminal is given back."""
+        """End the session and release the terminal."""
 
 
 class Plain(Quiet):
-    """One line an event, to stdout or, beside --json, to stderr."""
+    """One line per event, on stdout, or on stderr if stdout is for a JSON document."""
 
     def __init__(self, *, to_stderr: bool = False) -> None:
         self._stream = sys.stderr if to_stderr else sys.stdout
+        self._closed = False
 
     def begin(self, config: SweepConfig, experiment: Experiment, records: Records, slots: int) -> None:
         self._config, self._records, self._began = config, records, time.monotonic()
-        for line in opening(experiment, records, slots):
-            self._say(line)
+        for line in opening_lines(experiment, records, slots):
+            self.note(line)
 
     def note(self, line: str) -> None:
-        self._say(line)
+        if self._closed:
+            return
+        try:
+            print(line, file=self._stream, flush=True)
+        except OSError:  # the reader of the pipe has gone; the sweep goes on without output
+            self._closed = True
 
     def event(self, event: Event) -> None:
         line = self._line(event)
         if line:
-            self._say(f"[{clock(time.monotonic() - self._began)}] {line}")
-
-    def _say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+            self.note(f"[{clock(time.monotonic() - self._began)}] {line}")
 
     def _line(self, event: Event) -> str:
-        kind, trial = event["event"], event.get("trial", "")
-        if kind == "asked":
-            searched = {name: value for name, value in event["params"].items() if name in self._config.parameters}
-            return f"{trial} asked ({event['source']}): {assignments(searched)}"
-        if kind == "reported" and event["rung"]:
-            record = self._records.trials[trial]
-            trusted = {True: ", rung trusted", False: ", rung not yet trusted", None: ""}[event.get("trusted")]
-            metric = self._config.metric.name
-            value = f"{metric} {measured(record, metric)}"
-            return f"{trial} at {event['kimg']:g} kimg: {value} -> {event['decision']}{trusted}"
-        if kind == "failed":
-            share = f" with {event['gpu']:g} of a GPU" if "gpu" in event else ""
-            again = f"; trying again{share}" if event["retry"] else ""
-            return f"{trial} failed ({event['kind']}): {event['message']}{again}"
-        if kind == "rechecked":
-            return f"{trial} measured again: {metric_again(self._records.trials[trial], self._config.metric.name)}"
-        if kind == "ended":
-            return f"{trial} {event['state']} at {event['kimg']:g} kimg ({event['reason']})"
+        metric = self._config.metric.name
+        match event:
+            case Asked():
+                searched = {name: value for name, value in event.params.items() if name in self._config.parameters}
+                return f"{event.trial} asked ({event.source}): {assignments(searched)}"
+            case Reported(rung=True):
+                trusted = {True: ", rung trusted", False: ", rung not yet trusted", None: ""}[event.trusted]
+                value = f"{metric} {rung_value(self._records.trials[event.trial], metric)}"
+                return f"{event.trial} at {event.kimg:g} kimg: {value} -> {event.decision}{trusted}"
+            case Failed():
+                share = "" if event.gpu is None else f" with {event.gpu:g} of a GPU"
+                retry = f"; trying again{share}" if event.retry else ""
+                return f"{event.trial} failed ({event.kind}): {event.message}{retry}"
+            case Rechecked():
+                return f"{event.trial} re-evaluated: {fresh_value(self._records.trials[event.trial], metric)}"
+            case Ended():
+                return f"{event.trial} {event.state} at {event.kimg:g} kimg ({event.reason})"
         return ""
 
 
-class Terminal(Quiet):
-    """A table that redraws itself twice a second."""
-
-    _live: Live | None = None
-
-    def begin(self, config: SweepConfig, experiment: Experiment, records: Records, slots: int) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._config, self._records, self._slots = config, records, slots
-        self._trusted: dict[float, bool] = {}
-        self._began = self._drawn = time.monotonic()
-        self._console = Console()
-        for line in opening(experiment, records, slots):
-            self.note(line)
-        self._live = Live(self._table(), console=self._console, auto_refresh=False)
-        self._live.start()
-
-    def note(self, line: str) -> None:
-        self._console.print(line, style="dim", highlight=False, markup=False)
-
-    def event(self, event: Event) -> None:
-        if event.get("trusted") is not None:
-            self._trusted[event["kimg"]] = event["trusted"]
-
-    def pulse(self) -> None:
-        if self._live and time.monotonic() - self._drawn >= REFRESH_SECONDS:
-            self._drawn = time.monotonic()
-            self._live.update(self._table(), refresh=True)
-
-    def end(self) -> None:
-        if self._live:
-            self._live.update(self._table(), refresh=True)
-            self._live.stop()
-            self._live = None
-
-    def _table(self) -> Table:
-        from rich.table import Table
-
-        metric = self._config.metric.name
-        table = Table(title=self._title(), caption=self._caption(), title_justify="left", caption_justify="left")
-        for column in ("trial", "state", "kimg", metric, *self._config.parameters):
-            table.add_column(column, justify="left" if column == "state" else "right")
-        leader = best(self._records.trials.values(), metric)
-        for record in self._shown():
-            table.add_row(*self._row(record, metric), style="bold green" if record is leader else _style(record))
-        return table
-
-    def _row(self, record: TrialRecord, metric: str) -> list[str]:
-        values = {**record.params, **(record.rungs[-1].sampling if record.rungs else {})}
-        state = record.state if record.state != "failed" else f"failed: {record.reason}"
-        searched = [short(values[name]) if name in values else "" for name in self._config.parameters]
-        return [record.id, state, f"{record.kimg:g}", measured(record, metric), *searched]
-
-    def _shown(self) -> list[TrialRecord]:
-        """Those running, then the best of the rest."""
-        metric = self._config.metric.name
-        records = list(self._records.trials.values())
-        running = [record for record in records if not record.ended]
-        rest = sorted((r for r in records if r.ended), key=lambda r: (-r.kimg, _cost(r, metric)))
-        return running[:ROWS] + rest[: max(0, ROWS - len(running))]
-
-    def _title(self) -> str:
-        counts = self._records.counts
-        states = ", ".join(
-            f"{counts[state]} {state}" for state in ("running", "completed", "stopped", "failed") if counts[state]
-        )
-        asked = f"{len(self._records.trials)} of {trial_count(self._config)} trials asked"
-        return f"{self._config.name}: {asked}; {states or 'starting'}"
-
-    def _caption(self) -> str:
-        elapsed = time.monotonic() - self._began
-        ahead = expected(self._config, self._records, self._slots)
-        left = f", about {clock(ahead)} left at most" if ahead else ""
-        ladder = ", ".join(f"{rung:g}{self._mark(rung)}" for rung in self._config.rungs)
-        return f"rungs (kimg): {ladder}; {clock(elapsed)} elapsed{left}"
-
-    def _mark(self, rung: float) -> str:
-        if rung not in self._trusted:
-            return ""
-        return " trusted" if self._trusted[rung] else " not yet trusted"
-
-
-def opening(experiment: Experiment, records: Records, slots: int) -> list[str]:
-    """What a session begins with: where, how much at once, and of one that goes on, what it found and what changed."""
+def opening_lines(experiment: Experiment, records: Records, slots: int) -> list[str]:
+    """Return the first lines of a session: folder and slots, and for a resumed one what is left and what changed."""
     lines = [f"experiment {experiment.folder}, {slots} trials at once"]
     if records.trials:
         ended = len(records.trials) - len(records.unfinished)
-        lines.append(f"carrying on: {ended} trials have ended, {len(records.unfinished)} go on from their checkpoints")
-    if records.set_back:
+        lines.append(f"resuming: {ended} trials have ended, {len(records.unfinished)} continue from their checkpoints")
+    if records.clock_set_back:
         lines.append(
-            f"the clock was set back: the log already holds {records.set_back}; `latest` may name an older experiment"
+            f"the clock was set back: the log already holds {records.clock_set_back}; "
+            "`latest` may name an older experiment"
         )
     lines += [
         f"changed: {key} from {short(before)} to {short(after)}" for key, (before, after) in records.changed.items()
@@ -184,21 +97,8 @@ def opening(experiment: Experiment, records: Records, slots: int) -> list[str]:
     return lines
 
 
-def expected(config: SweepConfig, records: Records, slots: int) -> float | None:
-    """Seconds left if no more trial is stopped early, from the pace so far; None before the first report."""
-    trials = records.trials.values()
-    done = sum(record.kimg for record in trials)
-    if not done:
-        return None
-    pace = sum(record.seconds for record in trials) / done
-    length = config.scheduler.max_kimg
-    left = sum(length - record.kimg for record in trials if not record.ended)
-    left += length * (trial_count(config) - len(records.trials))
-    return pace * left / slots
-
-
-def measured(record: TrialRecord, metric: str) -> str:
-    """The metric at the trial's last rung, with its standard error where it has one."""
+def rung_value(record: TrialRecord, metric: str) -> str:
+    """Return the metric at the trial's last rung, with its standard error if it has one."""
     value = record.value(metric)
     if value is None:
         return ""
@@ -206,20 +106,12 @@ def measured(record: TrialRecord, metric: str) -> str:
     return f"{value:.4g}" + (f" ± {error:.2g}" if error is not None else "")
 
 
-def metric_again(record: TrialRecord, metric: str) -> str:
-    """Mean and standard error over the fresh draws of a trial that was measured again."""
-    found = record.recheck.estimate(metric) if record.recheck else None
-    return f"{metric} {found[0]:.4g} ± {found[1]:.2g}" if found else f"no {metric}"
+def fresh_value(record: TrialRecord, metric: str) -> str:
+    """Return the mean and the standard error over the draws of a re-evaluated trial."""
+    value = fresh_estimate(record, metric)
+    return f"{metric} {value.mean:.4g} ± {value.stderr:.2g}" if value else f"no {metric}"
 
 
-def assignments(params: dict[str, Any]) -> str:
+def assignments(params: Mapping[str, Scalar]) -> str:
+    """Return parameters as name=value, separated by commas."""
     return ", ".join(f"{name}={short(value)}" for name, value in params.items())
-
-
-def _style(record: TrialRecord) -> str:
-    return {"failed": "red", "stopped": "dim"}.get(record.state, "")
-
-
-def _cost(record: TrialRecord, metric: str) -> float:
-    value = record.value(metric)
-    return float("inf") if value is None else sign(metric) * value

@@ -1,4 +1,4 @@
-"""An experiment brought into W&B: once, from its log, or all along beside a driver that runs it."""
+"""Send an experiment to W&B: once from its log, or continuously beside the driver that runs it."""
 
 from __future__ import annotations
 
@@ -12,52 +12,59 @@ from pathlib import Path
 
 from tune_app.errors import TuneAppError
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.lock import WANDB_LOCK, resume_lock
 from tune_app.experiment.log import Tail, read
-from tune_app.trackers.wandb import Mirror
+from tune_app.experiment.requests import request
+from tune_app.trackers.wandb import WandbMirror
 
-LOOK_SECONDS, POLL_SECONDS = 0.5, 10.0
+READ_SECONDS, POLL_SECONDS = 0.5, 10.0
 
 
 def sync(experiment: Experiment) -> None:
-    """Send to W&B what is missing there; sent twice, nothing is doubled. Raises TuneAppError if not all arrives."""
-    with experiment.locked(".wandb.lock"), _own_words() as say:
-        mirror = Mirror(experiment, experiment.config(), say)
+    """Send to W&B what it lacks. Raise TuneAppError if something could not be sent."""
+    with resume_lock(experiment.folder, WANDB_LOCK), _stdout_for_us() as say:
+        mirror = WandbMirror(experiment, experiment.config(), say)
         for event in read(experiment.events):
             mirror.apply(event)
         if not mirror.close():
-            raise TuneAppError("not all has arrived at W&B", hint="try again when it is back; nothing is sent twice")
+            raise TuneAppError("W&B did not receive everything", hint="try again later; nothing is sent twice")
 
 
 def follow(experiment: Experiment) -> bool:
-    """Send the log as it grows, until standard input ends, as it does when the driver leaves; whether all arrived."""
-    with experiment.locked(".wandb.lock", patiently=True), _own_words() as say:
-        mirror, tail = Mirror(experiment, experiment.config(), say), Tail(experiment.events)
-        for event in tail.new():
-            mirror.apply(event)
-        mirror.forget_delivered()
+    """Send the log as it grows until standard input closes, as it does when the driver ends.
+
+    Return True if everything was sent.
+    """
+    with resume_lock(experiment.folder, WANDB_LOCK, wait=True), _stdout_for_us() as say:
+        mirror, tail = WandbMirror(experiment, experiment.config(), say), Tail(experiment.events)
+        _apply_new(mirror, tail)
+        mirror.skip_delivered()
         polled = time.monotonic()
-        while not select.select([sys.stdin], [], [], LOOK_SECONDS)[0]:
-            for event in tail.new():
-                mirror.apply(event)
+        while not select.select([sys.stdin], [], [], READ_SECONDS)[0]:
+            _apply_new(mirror, tail)
             mirror.send()
             if time.monotonic() - polled > POLL_SECONDS:
                 polled = time.monotonic()
-                if wish := mirror.poll():
-                    experiment.ask(wish)
-        for event in tail.new():
-            mirror.apply(event)
+                if pressed := mirror.poll():
+                    request(experiment, pressed)
+        _apply_new(mirror, tail)
         return mirror.close()
 
 
+def _apply_new(mirror: WandbMirror, tail: Tail) -> None:
+    for event in tail.new():
+        mirror.apply(event)
+
+
 @contextmanager
-def _own_words() -> Iterator[Callable[[str], None]]:
-    """Within it, standard output holds what the given function says, and nothing that wandb prints."""
+def _stdout_for_us() -> Iterator[Callable[[str], None]]:
+    """Yield a function that prints a line on stdout, and discard what wandb prints there."""
     sys.stdout.flush()
-    with os.fdopen(os.dup(1), "w") as words, Path(os.devnull).open("w") as nothing:
+    with os.fdopen(os.dup(1), "w") as ours, Path(os.devnull).open("w") as nothing:
         before = os.dup(1)
         os.dup2(nothing.fileno(), 1)
         try:
-            yield lambda line: print(line, file=words, flush=True)
+            yield lambda line: print(line, file=ours, flush=True)
         finally:
             os.dup2(before, 1)
             os.close(before)

@@ -1,4 +1,4 @@
-"""The process beside the driver that brings the log into W&B: training never waits for it, and it can be ended."""
+"""The process beside the driver that sends the log to W&B. Training never waits for it, and it can be killed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,23 +18,24 @@ GRACE_SECONDS = 3.0
 
 
 @contextmanager
-def reported(wandb: WandbConfig, experiment: Experiment, say: Callable[[str], None]) -> Iterator[None]:
-    """Within it, the log is brought into W&B; afterwards for at most `finish_timeout` seconds more."""
+def wandb_process(wandb: WandbConfig, experiment: Experiment, note: Callable[[str], None]) -> Iterator[None]:
+    """Send the log to W&B while the block runs, and for at most `finish_timeout` seconds after it."""
     mode = os.environ.get("WANDB_MODE", "auto") if wandb.mode == "auto" else wandb.mode
+    sync_command = f"python -m tune_app sync {experiment.shown}"
     if mode in ("offline", "disabled") or (mode == "auto" and not _may_have_key()):
         yield
         if mode != "disabled":
-            say(f"not in W&B yet; to bring it there: {_later(experiment)}")
+            note(f"this sweep is not in W&B yet; to send it: {sync_command}")
         return
     command = [sys.executable, "-m", "tune_app", "sync", str(experiment.folder), "--follow"]
     process = subprocess.Popen(  # noqa: S603 (our own command)
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        start_new_session=True,  # a Ctrl-C is the driver's to answer
+        start_new_session=True,  # so that Ctrl-C reaches the driver alone
     )  # fmt: skip
     assert process.stdin
     assert process.stdout
-    listener = threading.Thread(target=_repeat, args=(process.stdout, say), daemon=True)
-    listener.start()
+    printer = threading.Thread(target=_print_lines, args=(process.stdout, note), daemon=True)
+    printer.start()
     try:
         yield
     finally:
@@ -45,27 +46,23 @@ def reported(wandb: WandbConfig, experiment: Experiment, say: Callable[[str], No
         except subprocess.TimeoutExpired:
             code = None
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # and what wandb started
+            os.killpg(process.pid, signal.SIGKILL)  # also ends the processes that wandb started
         process.wait()
-        listener.join(GRACE_SECONDS)
+        printer.join(GRACE_SECONDS)
         process.stdout.close()
         if code:
-            say(f"not all of it is in W&B; to send the rest: {_later(experiment)}")
+            note(f"W&B does not have everything; to send the rest: {sync_command}")
         elif code is None:
-            say(f"W&B took more than {wandb.finish_timeout:g} s; to send the rest: {_later(experiment)}")
+            note(f"W&B took more than {wandb.finish_timeout:g} s; to send the rest: {sync_command}")
 
 
-def _repeat(lines: Iterator[str], say: Callable[[str], None]) -> None:
+def _print_lines(lines: Iterable[str], note: Callable[[str], None]) -> None:
     for line in lines:
-        say(line.rstrip("\n"))
-
-
-def _later(experiment: Experiment) -> str:
-    return f"python -m tune_app sync {experiment.shown}"
+        note(line.rstrip("\n"))
 
 
 def _may_have_key() -> bool:
-    """Whether it is worth asking wandb, which takes a second: it reads keys from no other places."""
+    """Return True if wandb may have a key. Asking wandb itself takes a second; it reads keys from these places only."""
     if any(os.environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")):
         return True
     netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()

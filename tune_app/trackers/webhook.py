@@ -1,23 +1,25 @@
-"""A small JSON posted to a person's own address when a sweep ends."""
+"""A small JSON document posted to a person's address when a sweep ends."""
 
 from __future__ import annotations
 
 import json
 import urllib.request
-from typing import Any
 
-SECONDS = 10.0
+from tune_app.answer.summary import Summary
+
+TIMEOUT_SECONDS = 10.0
+BEST_FIELDS = ("trial", "value", "stderr", "kimg", "params")
 
 
-def notify(webhook: str, summary: dict[str, Any], where: str) -> str | None:
-    """Post name, state, best, cost and folder to `webhook`; the reason where that fails, else None."""
-    best = summary["best"] and {key: summary["best"][key] for key in ("trial", "value", "stderr", "kimg", "params")}
-    document = {**{key: summary[key] for key in ("name", "state", "cost")}, "best": best, "where": where}
-    asked = urllib.request.Request(  # noqa: S310 (the configuration allows http and https alone)
+def post_summary(webhook: str, summary: Summary, where: str) -> str | None:
+    """Post name, state, cost, best trial and folder to `webhook`. Return the error, or None if it worked."""
+    best = summary.best and {name: getattr(summary.best, name) for name in BEST_FIELDS}
+    document = {"name": summary.name, "state": summary.state, "cost": summary.cost, "best": best, "where": where}
+    request = urllib.request.Request(  # noqa: S310 (the configuration allows only http and https)
         webhook, json.dumps(document).encode(), {"Content-Type": "application/json"}
     )
     try:
-        urllib.request.urlopen(asked, timeout=SECONDS).close()  # noqa: S310
+        urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()  # noqa: S310
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))
     return None

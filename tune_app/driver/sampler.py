@@ -1,0 +1,93 @@
+"""Optuna's samplers, as the searcher asks them: seeded for each trial, and only for training-stage parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from copy import copy
+from random import Random
+from typing import TYPE_CHECKING
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from search_spaces.distributions import Scalar
+from search_spaces.space import Space
+from search_spaces.to_optuna import distribution
+from tune_app.config.schema import SweepConfig
+
+if TYPE_CHECKING:
+    from typing import Any
+
+MOST_BEST, MOST_NEWEST = 100, 400
+"""Trials of a long study that a sampler sees: the best, and the newest."""
+
+
+def make_sampler(config: SweepConfig, number: int) -> optuna.samplers.BaseSampler:
+    """Return a fresh sampler for trial `number`: its draws depend on the seed, the number and the history alone."""
+    seed = int(np.random.SeedSequence([config.search.seed, number]).generate_state(1)[0] % 2**31)
+    startup = min(10 + len(config.baselines), max(4, config.search.trials // 3))
+    match config.search.sampler:
+        case "tpe":
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
+        case "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+        case "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed)
+        case _:
+            return optuna.samplers.RandomSampler(seed=seed)
+
+
+def shuffled_grid(config: SweepConfig) -> list[dict[str, Scalar]]:
+    """Return the points of the grid in an order that the seed fixes."""
+    points = config.space.grid()
+    Random(config.search.seed).shuffle(points)
+    return points
+
+
+class TrainingSampler(optuna.samplers.BaseSampler):
+    """Sampler of the training-stage parameters. Finished trials also carry sampling-stage ones, which it ignores.
+
+    The parameters that are proposed together are known from the space. Optuna would look for them in every trial of
+    the study, for each proposal. Of a long study the sampler sees only the best and the newest trials, so a proposal
+    costs as much at the end as at the start.
+    """
+
+    def __init__(self, inner: optuna.samplers.BaseSampler, space: Space, best: Sequence[int]) -> None:
+        self._inner, self._best = inner, best
+        always = {name: distribution(p) for name, p in space.training.items() if not p.when}
+        self._relative = {name: known for name, known in sorted(always.items()) if not known.single()}
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the parameters that are proposed together."""
+        del study, trial
+        return self._relative
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return values of the parameters that are proposed together."""
+        return self._inner.sample_relative(self._shortened(study), trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Scalar:
+        """Return the value of a conditional parameter."""
+        value: Scalar = self._inner.sample_independent(self._shortened(study), trial, param_name, param_distribution)
+        return value
+
+    def _shortened(self, study: optuna.Study) -> optuna.Study:
+        """Return the study with the trials that the sampler may see."""
+        trials = study._get_trials(deepcopy=False)
+        if len(trials) <= MOST_BEST + MOST_NEWEST:
+            return study
+        oldest = len(trials) - MOST_NEWEST
+        visible = [trials[number] for number in sorted(self._best) if number < oldest] + trials[oldest:]
+
+        def get_trials(*_: object, states: Container[TrialState] | None = None, **__: object) -> list[FrozenTrial]:
+            return [trial for trial in visible if states is None or trial.state in states]
+
+        view = copy(study)
+        view._get_trials = get_trials  # type: ignore[method-assign]
+        return view

@@ -1,0 +1,158 @@
+"""Tune's loop for one session. The log gets the session's start and end, whatever happens in between."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
+
+from trainables import storage
+from trainables.files import write_json
+from trainables.ray_worker import RayTrial
+from tune_app.answer.summary import Summary, summarise
+from tune_app.driver.recheck import recheck
+from tune_app.driver.scheduler import SweepCallback, SweepScheduler, SweepStopper, make_rung_book
+from tune_app.driver.searcher import Searcher
+from tune_app.driver.session import Session
+from tune_app.driver.stopping import Stopping
+from tune_app.driver.study import StudyWriter, rebuild_study
+from tune_app.errors import StorageError, TuneAppError
+from tune_app.experiment.changes import Changes
+from tune_app.experiment.events import SweepEnded, SweepResumed, SweepStarted, SweepState
+from tune_app.trackers.console import Quiet
+from tune_app.trackers.wandb_process import wandb_process
+from tune_app.trackers.webhook import post_summary
+
+MOST_PENDING = 16
+
+
+def run_session(session: Session, console: Quiet, changes: Changes) -> None:
+    """Run trials until none is left or something stops the sweep. `changes` were made since the last session.
+
+    Raise StorageError if the experiment cannot be written and TuneAppError if Ray is lost. The sweep can be resumed.
+    """
+    experiment = session.experiment
+    stopping = Stopping.of(session.config.budget, experiment, session.records, session.park_file)
+    hint = f"when this is fixed, resume with: python -m tune_app resume {experiment.shown}"
+    scheduler = SweepScheduler(session, make_rung_book(session), stopping)
+    writer = _open_study(session, stopping, changes)
+    if writer:
+        try:
+            summary = _run(session, Searcher(session, writer, stopping), scheduler, stopping, console)
+        except (RayError, TuneError, ConnectionError) as error:
+            if not stopping.interruption.disk_error:
+                last_line = str(error).strip().splitlines()[-1]
+                raise TuneAppError(f"Ray failed: {last_line}", hint=hint) from error
+        else:
+            _notify(session, summary, console)
+    if stopping.interruption.disk_error:
+        raise StorageError(stopping.interruption.disk_error.message, hint=hint)
+
+
+def _open_study(session: Session, stopping: Stopping, changes: Changes) -> StudyWriter | None:
+    """Rebuild the study and log the session's start. Return None if the disk fails."""
+    with stopping.interruption.disk_writes():
+        writer = rebuild_study(session.experiment, session.config, session.log.events)
+        session.log.listen(writer)
+        _log_start(session, changes)
+        return writer
+    return None
+
+
+def _run(
+    session: Session, searcher: Searcher, scheduler: SweepScheduler, stopping: Stopping, console: Quiet
+) -> Summary:
+    """Run the trials and the re-evaluation, and log the session's end whatever happens."""
+    session.log.listen(console.event)
+    console.begin(session.config, session.experiment, session.records, session.cluster.slots)
+    with wandb_process(session.config.wandb, session.experiment, console.note):
+        state: SweepState = "interrupted"
+        try:
+            with _closing(console), stopping.interruption.signals():
+                _run_tune(session, searcher, scheduler, stopping, console)
+                if _end_state(session, stopping) in ("completed", "budget") and not stopping.requests.end_sweep:
+                    recheck(session, stopping, console.note)
+            state = _end_state(session, stopping)
+        finally:
+            summary = _log_end(session, stopping, state)
+    return summary
+
+
+def _log_start(session: Session, changes: Changes) -> None:
+    config, log = session.config, session.log
+    fields = {
+        "time": log.now(),
+        "name": config.name,
+        "seed": config.search.seed,
+        "config": config.model_dump(mode="json", exclude={"profiles"}),
+        "data": session.data.images,
+        "features": session.data.features,
+        **({"changed": changes} if changes else {}),
+    }
+    log.append(SweepResumed.model_validate(fields) if log.events else SweepStarted.model_validate(fields))
+
+
+def _log_end(session: Session, stopping: Stopping, state: SweepState) -> Summary:
+    end = SweepEnded(time=session.log.now(), state=state, hours=stopping.budget.hours)
+    with stopping.interruption.disk_writes():
+        session.log.append(end.model_copy(update={"reason": "person"}) if stopping.requests.ends else end)
+    summary = summarise(session.config, session.records, session.log.events)
+    with stopping.interruption.disk_writes():
+        write_json(session.experiment.summary, summary.as_json())
+        storage.remove(session.park_file)
+    return summary
+
+
+def _run_tune(
+    session: Session, searcher: Searcher, scheduler: SweepScheduler, stopping: Stopping, console: Quiet
+) -> None:
+    slots = session.cluster.slots
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are reported by our own messages
+    # By default Tune starts trials one after the other. Let as many start at once as can run at once.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(max(slots, 1), MOST_PENDING))
+    if searcher.is_finished():
+        return
+    tune.run(
+        RayTrial,
+        name="tune",
+        storage_path=str(session.cluster.scratch),
+        search_alg=searcher,
+        scheduler=scheduler,
+        stop=SweepStopper(stopping),
+        callbacks=[SweepCallback(console.pulse)],
+        reuse_actors=session.reuses_actors,
+        raise_on_failed_trial=False,
+        verbose=0,
+    )
+
+
+def _end_state(session: Session, stopping: Stopping) -> SweepState:
+    requests = stopping.requests
+    if stopping.interruption.requested:
+        return "interrupted"
+    if stopping.budget.spent and not requests.ends:
+        return "budget"
+    if session.records.unfinished and not requests.end_sweep:
+        return "interrupted"  # Tune has left trials behind; a resume finishes them
+    counts = session.records.counts
+    return "completed" if counts["completed"] + counts["stopped"] else "failed"
+
+
+def _notify(session: Session, summary: Summary, console: Quiet) -> None:
+    webhook = session.config.notify.webhook
+    if webhook and (error := post_summary(webhook, summary, str(session.experiment.folder))):
+        console.note(f"notify.webhook: could not post to {urlsplit(webhook).hostname}: {error}")
+
+
+@contextmanager
+def _closing(console: Quiet) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        console.end()

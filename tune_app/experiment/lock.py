@@ -1,0 +1,63 @@
+"""The resume lock: one driver at a time runs an experiment."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tune_app.errors import InputError
+
+RESUME_LOCK, WANDB_LOCK = ".lock", ".wandb.lock"
+
+
+@contextmanager
+def resume_lock(folder: Path, name: str = RESUME_LOCK, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `name` of an experiment folder. The system releases it when this process dies.
+
+    Raise InputError that names the process holding it, unless `wait` asks to wait for that process.
+    """
+    path = folder / name
+    try:
+        lock = path.open("a+")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be locked ({error.strerror or error})") from None
+    with lock as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.seek(0)
+            raise InputError(
+                f"{folder}: another process runs this experiment ({file.read().strip() or 'unknown'})",
+                hint="wait until it ends, or stop it first",
+            ) from None
+        file.truncate(0)
+        file.write(f"host {socket.gethostname()}, pid {os.getpid()}")
+        file.flush()
+        yield
+
+
+def is_running(folder: Path) -> bool:
+    """Return True if a driver runs the experiment in `folder` now."""
+    try:
+        with (folder / RESUME_LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder itself, waiting for other processes that hold it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

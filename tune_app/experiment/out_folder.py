@@ -1,0 +1,97 @@
+"""The folder that holds experiments: make a new one, find one, check that one can be made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from trainables.files import UNFINISHED
+from tune_app.errors import InputError
+from tune_app.experiment.folder import Experiment
+from tune_app.experiment.lock import folder_lock
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+DEFAULT_OUT = Path("experiments")
+
+
+def create(out: Path, name: str, *, only: bool = False) -> Experiment:
+    """Make the folder <out>/<name>-<YYYYmmdd-HHMMSS> with an empty log.
+
+    Raise InputError if it cannot be written or, with `only`, if an experiment of that name exists.
+    """
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} cannot name an experiment: use letters, digits, '.', '_' and '-', at most 64, "
+            "the first one a letter or digit"
+        )
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with folder_lock(out):
+            if only and newest(out, name):
+                raise InputError(f"{out}: another driver has just started an experiment named {name}")
+            for attempt in range(100):
+                suffix = f"-{attempt}" if attempt else ""
+                folder = out.absolute() / f"{name}-{datetime.now():%Y%m%d-%H%M%S}{suffix}"
+                with suppress(FileExistsError):
+                    (folder / "trials").mkdir(parents=True)
+                    (folder / "events.jsonl").touch()
+                    return Experiment(folder)
+    raise InputError(f"{out}: a hundred experiments named {name} started within this second")
+
+
+def check_writable(out: Path) -> None:
+    """Raise InputError unless an experiment can be made under `out`. Leave nothing behind."""
+    with _writing(out):
+        parent = out.absolute()
+        while not (parent.exists() or parent.is_symlink()):
+            parent = parent.parent
+        with TemporaryDirectory(prefix=UNFINISHED, dir=parent):
+            pass
+
+
+def find(where: str, out: Path = DEFAULT_OUT) -> Experiment:
+    """Return the experiment `where`: a folder, a name under `out`, or `latest`. Raise InputError if there is none."""
+    if where == "latest":
+        experiment = newest(out)
+        if experiment is None:
+            raise InputError(
+                f"{out}: there is no experiment yet", hint="`tune_app run SPACE` makes one; --out names its folder"
+            )
+        return experiment
+    for folder in (Path(where), out / where):
+        if _has_log(folder):
+            return Experiment(folder.absolute())
+    raise InputError(
+        f"{where}: not an experiment folder: events.jsonl is missing", hint="`latest` names the newest experiment"
+    )
+
+
+def newest(out: Path, name: str | None = None) -> Experiment | None:
+    """Return the experiment under `out` that started last, of that `name` if one is given."""
+    stamped = re.compile(rf"^{'.+' if name is None else re.escape(name)}-(\d{{8}}-\d{{6}}(?:-\d+)?)$")
+    started = [
+        (match.group(1), folder)
+        for folder in (out.iterdir() if out.is_dir() else ())
+        if (match := stamped.match(folder.name)) and _has_log(folder)
+    ]
+    return Experiment(max(started)[1].absolute()) if started else None
+
+
+def _has_log(folder: Path) -> bool:
+    with suppress(OSError):
+        return (folder / "events.jsonl").is_file()
+    return False
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{out}: cannot write the experiment there ({error.strerror})", hint="choose a folder with --out DIR"
+        ) from None
