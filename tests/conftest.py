@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-
 Entry = dict[str, Any]
 """A line of the event log."""
 Cli = Callable[..., subprocess.CompletedProcess[str]]

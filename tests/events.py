@@ -10,21 +10,21 @@ from tune_app.experiment.events import Event, parse_event
 BEGAN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
-def at(seconds: float, kind: str, **fields: Any) -> Event:
-    """Return an event `seconds` after BEGAN."""
-    return parse_event({"event": kind, "time": (BEGAN + timedelta(seconds=seconds)).isoformat(), **fields})
+def at(when: float, kind: str, /, **fields: Any) -> Event:
+    """Return an event `when` seconds after BEGAN."""
+    return parse_event({"event": kind, "time": (BEGAN + timedelta(seconds=when)).isoformat(), **fields})
 
 
-def started(seconds: float = 0, **fields: Any) -> Event:
-    return at(seconds, "sweep_started", name="night", seed=0, **fields)
+def started(when: float = 0, /, **fields: Any) -> Event:
+    return at(when, "sweep_started", name="night", seed=0, **fields)
 
 
-def resumed(seconds: float = 0, **fields: Any) -> Event:
-    return at(seconds, "sweep_resumed", name="night", seed=0, **fields)
+def resumed(when: float = 0, /, **fields: Any) -> Event:
+    return at(when, "sweep_resumed", name="night", seed=0, **fields)
 
 
-def asked(trial: str, source: str = "sampler", *, seconds: float = 0, **params: Any) -> Event:
-    return at(seconds, "asked", trial=trial, params=params, source=source)
+def asked(trial: str, source: str = "sampler", *, when: float = 0, **params: Any) -> Event:
+    return at(when, "asked", trial=trial, params=params, source=source)
 
 
 def reported(trial: str, kimg: float, decision: str = "continue", *, rung: bool = True, **metrics: Any) -> Event:

@@ -68,6 +68,7 @@ Source = Literal["baseline", "sampler"]
 class LoggedResources(TypedDict, total=False):
     """Share of the machine that one trial occupied."""
 
+    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]
     cpu: Annotated[FiniteFloat, Field(ge=0)]
     gpu: Annotated[FiniteFloat, Field(ge=0)]
 
@@ -75,7 +76,7 @@ class LoggedResources(TypedDict, total=False):
 class LoggedConfig(TypedDict, total=False):
     """The resolved configuration. Only `resources` is checked here; config.load checks the rest before it is used."""
 
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
     resources: LoggedResources
 
 

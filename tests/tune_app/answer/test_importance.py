@@ -1,9 +1,8 @@
-"""Which parameters decided a sweep, and which of the best values lean on a bound."""
+"""Importances, and best values at a bound of their range."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,13 @@ import optuna
 import pytest
 
 from search_spaces.to_optuna import suggest
+from tests.events import changed, reported
 from tune_app.answer import importance
 from tune_app.answer.bounds import near_bounds
 from tune_app.answer.importance import importances
 from tune_app.config.schema import SweepConfig
-from tune_app.experiment.records import Report, TrialRecord
+from tune_app.experiment.events import Reported
+from tune_app.experiment.records import TrialRecord
 
 PLANE: dict[str, Any] = {
     "x1": {"type": "float", "low": -5.0, "high": 10.0},
@@ -37,8 +38,8 @@ def sweep(model: str, parameters: dict[str, Any], **blocks: Any) -> SweepConfig:
 
 
 def completed(number: int, params: dict[str, Any], value: float | None, sampling: dict[str, Any]) -> TrialRecord:
-    metrics: Any = {"kid": value, "value": value}
-    report = Report(kimg=9.0, seconds=1.0, rung=True, metrics=metrics, decision="stop", sampling=sampling)
+    report = changed(reported(f"{number:04d}", 9.0, "stop", kid=value, value=value), sampling=sampling)
+    assert isinstance(report, Reported)
     return TrialRecord(f"{number:04d}", params, "sampler", state="completed", reports=[report])
 
 
@@ -170,32 +171,25 @@ def test_neither_the_verbosity_nor_a_line_of_optuna_is_left_behind(capsys: pytes
     assert capsys.readouterr() == ("", "")
 
 
-def test_two_hundred_trials_take_less_than_three_seconds() -> None:
-    config = sweep("ncsn", NCSN)
-    records = drawn(config, 200, lambda params: float(params["sigma_begin"]))
-    began = perf_counter()
-    importances(config, records)
-    assert perf_counter() - began < 3
-
-
 @pytest.mark.parametrize(
     ("params", "lines"),
     [
         (
             {"sigma_begin": 48.9},
-            ["sigma_begin 48.9 lies at its upper bound 50: widen it; the best value may lie beyond"],
+            ["sigma_begin 48.9 lies at its upper bound 50: widen the range; the best value may lie beyond"],
         ),
-        ({"num_scales": 10}, ["num_scales 10 lies at its lower bound 10: widen it; the best value may lie beyond"]),
+        ({"num_scales": 10}, ["num_scales 10 lies at its lower bound 10: widen the range; "
+                              "the best value may lie beyond"]),
         ({"sigma_begin": 41.1}, []),  # 5 % of the range on its log scale is 41.1145 to 50
-        ({"sigma_begin": 41.12}, ["sigma_begin 41.12 lies at its upper bound 50: widen it; "
+        ({"sigma_begin": 41.12}, ["sigma_begin 41.12 lies at its upper bound 50: widen the range; "
                                   "the best value may lie beyond"]),
-        ({"width": 99}, ["width 99 lies at its upper bound 104: widen it; the best value may lie beyond"]),
+        ({"width": 99}, ["width 99 lies at its upper bound 104: widen the range; the best value may lie beyond"]),
         ({"width": 98}, []),
         ({"width": 4, "ema": 0.99999, "groups": 1}, []),  # the model's own bounds
         ({"arch": "unet", "batch_size": 2}, []),  # no range, and not searched
-        ({"step_size": 2.6}, ["step_size 2.6 is the value tried nearest to its lower bound 2: widen it; "
+        ({"step_size": 2.6}, ["step_size 2.6 is the tried value nearest to its lower bound 2: widen the range; "
                               "the best value may lie beyond"]),  # of 2.6, 3.8 ... 7.4
-        ({"step_size": 7.0}, ["step_size 7 is the value tried nearest to its upper bound 8: widen it; "
+        ({"step_size": 7.0}, ["step_size 7 is the tried value nearest to its upper bound 8: widen the range; "
                               "the best value may lie beyond"]),  # of 3, 5, 7 at an early rung
         ({"step_size": 3.8}, []),
     ],

@@ -1,4 +1,4 @@
-"""Which rungs predicted the end."""
+"""The verdicts on rungs: did they predict the end?"""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ from typing import Any
 
 import pytest
 
+from tests.events import changed, ended
+from tests.events import reported as at_rung
 from tune_app.answer.rungs import RungVerdict, next_grace, rung_lines, rung_verdicts
-from tune_app.experiment.log import Event
+from tune_app.experiment.events import Event
 
 
 def reported(trial: int, kimg: float, value: float | None, **fields: Any) -> Event:
-    return {
-        "event": "reported",
-        "trial": f"{trial:04d}",
-        "kimg": kimg,
-        "rung": True,
-        "metrics": {"kid": value},
-        **fields,
-    }
+    return changed(at_rung(f"{trial:04d}", kimg, kid=value), **fields)
 
 
 def verdicts(*spearmans: float | None) -> list[RungVerdict]:
@@ -28,7 +23,7 @@ def verdicts(*spearmans: float | None) -> list[RungVerdict]:
 def test_a_rung_is_judged_by_the_ranks_of_the_trials_that_reached_the_end() -> None:
     early, late = [1.0, 2.0, 3.0, 4.0, 5.0], [0.2, 0.1, 0.3, 0.5, 0.4]
     events = [reported(trial, 11, value) for trial, value in enumerate(early)]
-    events += [reported(9, 11, 0.0, decision="stop"), {"event": "ended", "trial": "0009", "state": "stopped"}]
+    events += [reported(9, 11, 0.0, decision="stop"), ended("0009", "stopped")]
     events += [reported(trial, 22, value) for trial, value in enumerate(late)]
     # by hand: the ranks differ by 1 four times, so that 1 - 6 * 4 / (5 * 24) = 0.8
     assert rung_verdicts(events, [11, 22], "kid") == [RungVerdict(11, 5, pytest.approx(0.8), None)]
@@ -55,13 +50,13 @@ def test_a_rung_was_trusted_after_the_trials_that_had_reported_at_the_end_by_the
 @pytest.mark.parametrize(
     ("early", "late"), [([1, 2, 3], [1, 2, 3]), ([7, 7, 7, 7], [1, 2, 3, 4]), ([1, 2, 3, 4], [7] * 4)]
 )
-def test_few_trials_and_values_without_spread_judge_nothing(early: list[float], late: list[float]) -> None:
+def test_a_rung_with_few_trials_or_equal_values_is_not_judged(early: list[float], late: list[float]) -> None:
     events = [reported(trial, 1, value) for trial, value in enumerate(early)]
     events += [reported(trial, 2, value) for trial, value in enumerate(late)]
     assert rung_verdicts(events, [1, 2], "kid") == [RungVerdict(1, len(early), None, None)]
 
 
-def test_one_rung_alone_and_an_empty_log_have_no_verdict_to_give() -> None:
+def test_a_single_rung_and_an_empty_log_have_no_verdict() -> None:
     assert rung_verdicts([reported(0, 22, 1.0)], [22], "kid") == []
     assert rung_verdicts([], [11, 22], "kid") == [RungVerdict(11, 0, None, None)]
     assert next_grace([], [22]) is None
@@ -80,13 +75,13 @@ def test_one_rung_alone_and_an_empty_log_have_no_verdict_to_give() -> None:
         ((0.1, 0.9, None), None),
     ],
 )
-def test_next_time_begins_where_every_later_rung_predicts_too(
+def test_the_next_grace_is_the_first_rung_from_which_all_predict(
     spearmans: tuple[float | None, ...], grace: float | None
 ) -> None:
     assert next_grace(verdicts(*spearmans), [1, 2, 4, 8]) == grace
 
 
-def test_good_rungs_are_told_in_a_sentence_each() -> None:
+def test_each_good_rung_gets_a_sentence() -> None:
     judged = [RungVerdict(11, 8, 0.618, 5), RungVerdict(22, 9, 0.8, 0), RungVerdict(33, 9, 1.0, None)]
     assert rung_lines(judged, [11, 22, 33, 44]) == [
         "rung at 11 kimg: Spearman 0.62 with the end over 8 trials, trusted after 5",
@@ -96,10 +91,10 @@ def test_good_rungs_are_told_in_a_sentence_each() -> None:
     ]
 
 
-def test_rungs_that_mislead_are_warned_of() -> None:
+def test_a_misleading_rung_gets_a_warning() -> None:
     assert rung_lines([RungVerdict(4, 8, -0.32, None), RungVerdict(12, 8, 0.38, 6)], [4, 12, 36]) == [
         "rung at 4 kimg: Spearman -0.32 with the end over 8 trials, never trusted",
-        "warning: the rung at 4 kimg hardly predicts the end (Spearman below 0.5); it stopped nobody",
+        "warning: the rung at 4 kimg hardly predicts the end (Spearman below 0.5); it stopped no trial",
         "rung at 12 kimg: Spearman 0.38 with the end over 8 trials, trusted after 6",
         "warning: the rung at 12 kimg hardly predicts the end (Spearman below 0.5); it may have stopped good trials",
         "no rung predicts the end: use scheduler.type none, or a later grace_kimg",
@@ -109,9 +104,9 @@ def test_rungs_that_mislead_are_warned_of() -> None:
     )
 
 
-def test_what_cannot_be_judged_is_said_without_advice() -> None:
+def test_a_rung_that_cannot_be_judged_gets_no_advice() -> None:
     judged = [RungVerdict(11, 1, None, None), RungVerdict(22, 5, None, 4)]
     assert rung_lines(judged, [11, 22, 44]) == [
-        "rung at 11 kimg: 1 trial went on to the end, too few to compare it by, never trusted",
-        "rung at 22 kimg: 5 trials without spread, nothing to compare it by, trusted after 4",
+        "rung at 11 kimg: not judged, because only 1 trial reached the end; never trusted",
+        "rung at 22 kimg: not judged, because the 5 trials that reached the end have equal values; trusted after 4",
     ]

@@ -1,4 +1,4 @@
-"""The book: who goes on at a rung, and which rungs may stop anybody."""
+"""ASHA: the trials that continue at a rung, and the rungs that may stop trials."""
 
 from __future__ import annotations
 
@@ -11,11 +11,27 @@ from scipy.stats import kendalltau
 from tune_app.driver.asha import RungBook, Trust
 
 
-def test_without_trust_the_best_third_of_a_rung_goes_on() -> None:
+def test_without_trust_the_best_third_of_a_rung_continues() -> None:
     book = RungBook([10, 30], 3, trust=None)
     decisions = [book.report(str(n), 10, value).decision for n, value in enumerate([5, 4, 3, 6, 2, 7, 1, 8, 2.5])]
     # the best ceil(n / 3) of the n values so far, the trial's own included
     assert decisions == ["continue", "continue", "continue", "stop", "continue", "stop", "continue", "stop", "continue"]
+
+
+@pytest.mark.parametrize(("others", "value", "decision"), [
+    ((1, 5, 6), 2, "continue"),  # n = 4: ceil(4 / 3) = 2 continue, floor would keep 1
+    ((1, 5, 6), 5.5, "stop"),
+    ((1, 5, 6, 7), 2, "continue"),  # n = 5: 2 continue
+    ((1, 2, 6, 7, 8, 9), 3, "continue"),  # n = 7: 3 continue, floor would keep 2
+    ((1, 2, 6, 7, 8, 9), 6.5, "stop"),
+])  # fmt: skip
+def test_the_number_of_trials_that_continue_is_rounded_up(
+    others: tuple[float, ...], value: float, decision: str
+) -> None:
+    book = RungBook([10, 30], 3, trust=None)
+    for number, other in enumerate(others):
+        book.record(str(number), 10, other)
+    assert book.report("new", 10, value).decision == decision
 
 
 def test_the_last_rung_ends_every_trial() -> None:
@@ -23,7 +39,7 @@ def test_the_last_rung_ends_every_trial() -> None:
     assert book.report("a", 30, 1.0) == ("stop", None)
 
 
-def test_a_baseline_is_recorded_and_always_goes_on() -> None:
+def test_a_baseline_is_recorded_and_always_continues() -> None:
     book = RungBook([10, 30], 2, trust=None)
     book.report("good", 10, 1.0)
     assert book.report("baseline", 10, 9.0, protected=True).decision == "continue"
@@ -36,26 +52,26 @@ def finish(book: RungBook, pairs: list[tuple[float, float]]) -> None:
         book.report(f"done{number}", 30, final)
 
 
-def test_a_rung_stops_nobody_before_enough_trials_have_finished() -> None:
+def test_a_rung_stops_no_trial_before_enough_trials_have_finished() -> None:
     book = RungBook([10, 30], 3, Trust(trials=4, tau=0.3))
     finish(book, [(1, 1), (2, 2), (3, 3)])
     assert book.report("bad", 10, 99.0) == ("continue", False)
 
 
-def test_a_rung_that_ranks_like_the_end_is_trusted_and_stops() -> None:
+def test_a_rung_that_ranks_as_the_end_does_is_trusted_and_stops_trials() -> None:
     book = RungBook([10, 30], 3, Trust(trials=4, tau=0.3))
     finish(book, [(1, 1), (2, 2), (3, 3), (4, 4)])
     assert book.report("bad", 10, 99.0) == ("stop", True)
     assert book.report("good", 10, 0.5) == ("continue", True)
 
 
-def test_a_rung_that_ranks_backwards_never_stops() -> None:
+def test_a_rung_that_ranks_backwards_never_stops_a_trial() -> None:
     book = RungBook([10, 30], 3, Trust(trials=4, tau=0.3))
     finish(book, [(1, 4), (2, 3), (3, 2), (4, 1)])
     assert book.report("worst", 10, 99.0) == ("continue", False)
 
 
-def test_trust_counts_only_what_stood_before_the_report() -> None:
+def test_trust_depends_only_on_values_before_the_report() -> None:
     book = RungBook([10, 30], 3, Trust(trials=2, tau=0.3))
     book.report("a", 10, 1)
     book.report("b", 10, 2)

@@ -1,4 +1,4 @@
-"""`resources.gpu: auto`: what is tried, what is measured, and what follows; a GPU is not needed."""
+"""`resources.gpu: auto`: the models tried, the memory measured and the share chosen. No GPU is needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tune_app.cluster.ray import Cluster
 from tune_app.config.load import load
 from tune_app.config.schema import SweepConfig
 from tune_app.driver import gpu_share
-from tune_app.driver.trial_spec import Basis
+from tune_app.driver.shared_data import SharedData
 from tune_app.errors import InputError
 
 
@@ -24,7 +24,7 @@ def auto(**parameters: str) -> SweepConfig:
     return load("ncsn_space.yaml", set={"baselines": "[]", "resources.gpu": "auto", **changes})
 
 
-def test_numbers_are_tried_at_their_top_and_names_in_every_combination() -> None:
+def test_numbers_are_tried_at_their_highest_and_categories_in_every_combination() -> None:
     config = auto(
         width="{type: categorical, choices: [64, 128, 96]}",
         conditioning="{type: categorical, choices: [log_sigma, sigma]}",
@@ -35,11 +35,11 @@ def test_numbers_are_tried_at_their_top_and_names_in_every_combination() -> None
         (name, scaled) for name in ("log_sigma", "sigma") for scaled in (True, False)
     }
     assert {(point["width"], point["num_scales"]) for point in points} == {(128, 232)}
-    assert "step_size" not in points[0], "a sampling setting is no parameter of a run"
+    assert "step_size" not in points[0], "a sampling setting is not a parameter of a run"
 
 
 class Watched:
-    """A run that holds a GB for each image it was trained on, and twice that once it is evaluated."""
+    """A run that uses one GB for each image of training, and twice that in the evaluation."""
 
     built: ClassVar[list[RunSpec]] = []
     held = 0.0
@@ -53,10 +53,10 @@ class Watched:
 
     def evaluate(self, *, final: bool, yardstick: object) -> None:
         Watched.held *= 2
-        raise NonFiniteError("so few steps may end in anything")
+        raise NonFiniteError("a few steps may end in NaN")
 
 
-def test_a_run_is_trained_and_sampled_before_the_reading_and_measured_once_for_each_kind_of_gpu(
+def test_the_memory_is_read_after_training_and_sampling_once_for_each_kind_of_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUNE_APP_CACHE", str(tmp_path))
@@ -74,27 +74,27 @@ def test_a_run_is_trained_and_sampled_before_the_reading_and_measured_once_for_e
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """Of two GPU nodes that nobody has."""
-    found = Cluster(cpus=32, gpus=4, slots=0, local=False, scratch=tmp_path)
+    """A made-up cluster of two GPU nodes."""
+    cluster = Cluster(cpus=32, gpus=4, slots=0, local=False, scratch=tmp_path)
     monkeypatch.setattr("tune_app.cluster.ray._nodes", lambda: [{"CPU": 16.0, "GPU": 2.0}] * 2)
-    return found
+    return cluster
 
 
-def test_the_share_is_that_of_the_tightest_gpu_and_the_slots_follow(
+def test_the_share_fits_the_smallest_gpu_and_the_slots_follow(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs = {"A": [(9.0, "A", 80.0), (12.0, "A", 80.0)], "B": [(11.0, "B", 40.0)]}
+    needs = {"A": [Need(9.0, "A", 80.0), Need(12.0, "A", 80.0)], "B": [Need(11.0, "B", 40.0)]}
     monkeypatch.setattr(gpu_share, "_kinds", lambda: [*needs])
-    monkeypatch.setattr(gpu_share, "_measured", lambda config, kind, basis: needs[kind])
-    said: list[str] = []
-    config = gpu_share.settled(auto(), cluster, Basis(), said.append)
+    monkeypatch.setattr(gpu_share, "_measure", lambda config, kind, data: needs[kind])
+    notes: list[str] = []
+    config = gpu_share.settle_gpu_share(auto(), cluster, SharedData(), notes.append)
     assert (config.resources.gpu, cluster.slots) == (0.3333, 12)
-    assert said[1] == "resources.gpu: auto: a trial needs up to 11.0 of the 40 GB of a B, so it gets 0.3333 of it"
-    needs["B"] = [(39.0, "B", 40.0)]
+    assert notes[1] == "resources.gpu: auto: a trial needs up to 11.0 of the 40 GB of a B, so it gets 0.3333 of it"
+    needs["B"] = [Need(39.0, "B", 40.0)]
     with pytest.raises(InputError, match=r"a trial needs up to 39\.0 GB, and a B has 40"):
-        gpu_share.settled(auto(), cluster, Basis(), said.append)
+        gpu_share.settle_gpu_share(auto(), cluster, SharedData(), notes.append)
 
 
-def test_a_number_stays_as_it_is(cluster: Cluster) -> None:
+def test_a_number_is_left_unchanged(cluster: Cluster) -> None:
     config = load("ncsn_space.yaml")
-    assert gpu_share.settled(config, cluster, Basis(), print) is config
+    assert gpu_share.settle_gpu_share(config, cluster, SharedData(), print) is config

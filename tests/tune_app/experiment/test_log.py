@@ -1,4 +1,4 @@
-"""The log: on disk before anybody hears, whole lines only."""
+"""The log: an event is on disk before listeners get it, and only whole lines count."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.events import asked, at, ended
 from tune_app.errors import InputError
-from tune_app.experiment.log import EventLog, read
+from tune_app.experiment.events import Event
+from tune_app.experiment.log import EventLog, Tail, read
 
 Opened = Callable[..., EventLog]
-ASKED: dict[str, Any] = {"trial": "0000", "params": {"x": 1}, "source": "sampler"}
-ENDED: dict[str, Any] = {"trial": "0000", "state": "stopped", "reason": "asha", "kimg": 1.0, "metrics": {}}
-TIME = "2026-11-24T13:00:00.000+00:00"
+ASKED, ENDED = asked("0000", x=1), ended("0000", "stopped", "asha", kimg=1.0)
 
 
 @pytest.fixture
@@ -38,31 +38,37 @@ def path(tmp_path: Path) -> Path:
     return folder / "events.jsonl"
 
 
-def test_an_event_is_on_disk_before_a_listener_hears_of_it(path: Path, opened: Opened) -> None:
-    log, heard = opened(clock=lambda: TIME), []
+def kinds(path: Path) -> list[str]:
+    return [event.event for event in read(path)]
+
+
+def test_an_event_is_on_disk_before_a_listener_gets_it(path: Path, opened: Opened) -> None:
+    log = opened()
+    heard: list[tuple[Event, Event]] = []
     log.listen(lambda event: heard.append((event, read(path)[-1])))
-    log.append("asked", **ASKED)
-    assert heard == [({"event": "asked", "time": TIME, **ASKED},) * 2]
+    log.append(ASKED)
+    assert heard == [(ASKED, ASKED)]
+
+
+def test_the_clock_gives_the_time_of_an_event(opened: Opened) -> None:
+    assert opened(clock=lambda: ASKED.time).now() == ASKED.time
+    assert opened().now().endswith("+00:00")
 
 
 def test_a_torn_last_line_is_skipped_and_cut_off(path: Path, opened: Opened) -> None:
     log = opened()
-    log.append("asked", **ASKED)
+    log.append(ASKED)
     log.close()
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"event": "repor')
-    assert [event["event"] for event in read(path)] == ["asked"]
-    log = opened()
-    log.append("ended", **ENDED)
-    assert [event["event"] for event in read(path)] == ["asked", "ended"]
+    assert kinds(path) == ["asked"]
+    opened().append(ENDED)
+    assert kinds(path) == ["asked", "ended"]
     assert path.read_bytes().startswith(whole)
 
 
-def test_damage_in_the_middle_is_reported_with_its_line_and_nothing_is_overwritten(
-    path: Path, opened: Callable[..., EventLog]
-) -> None:
-    log = opened()
-    log.append("asked", **ASKED)
+def test_damage_in_the_middle_is_reported_with_its_line_and_nothing_is_overwritten(path: Path, opened: Opened) -> None:
+    opened().append(ASKED)
     before = path.read_bytes() + b'{"event"\n' + path.read_bytes()
     path.write_bytes(before)
     with pytest.raises(InputError, match=r"events\.jsonl:2: .* damaged"):
@@ -70,16 +76,33 @@ def test_damage_in_the_middle_is_reported_with_its_line_and_nothing_is_overwritt
     assert path.read_bytes() == before
 
 
-def test_a_listener_that_joins_late_hears_everything_once(path: Path, opened: Opened) -> None:
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (asked("0002"), "trial 0002 comes where trial 0001 is next"),
+        (ended("0001"), "trial 0001 has already ended or was never asked for"),
+        (at(0, "rechecked", trial="0000", kimg=1.0, seconds=1.0, sampling={}, draws=[], same=[], pictures={},
+            features=""), "trial 0000 has not ended"),
+    ],
+)  # fmt: skip
+def test_an_event_that_cannot_follow_is_damage(second: Event, words: str, path: Path) -> None:
+    path.write_text("".join(json.dumps(event.as_json()) + "\n" for event in (ASKED, second)))
+    with pytest.raises(InputError, match=words):
+        read(path)
+
+
+def test_a_late_subscriber_gets_every_event_once(opened: Opened) -> None:
     log, heard = opened(), []
-    log.append("asked", trial="0000")
-    log.subscribe(lambda event: heard.append(event["event"]))
-    log.append("ended", trial="0000")
+    log.append(ASKED)
+    log.subscribe(lambda event: heard.append(event.event))
+    log.append(ENDED)
     assert heard == ["asked", "ended"]
 
 
-def test_numbers_that_json_cannot_hold_become_null(path: Path, opened: Opened) -> None:
-    opened().append("reported", metrics={"kid": float("inf"), "loss": float("nan")}, curve=[{"kid": 1.5}])
-    event = json.loads(path.read_text())
-    assert event["metrics"] == {"kid": None, "loss": None}
-    assert event["curve"] == [{"kid": 1.5}]
+def test_the_tail_returns_only_whole_new_events(path: Path, opened: Opened) -> None:
+    log, tail = opened(), Tail(path)
+    log.append(ASKED)
+    assert tail.new() == [ASKED]
+    with path.open("ab") as file:
+        file.write(b'{"event": "en')
+    assert tail.new() == []

@@ -10,16 +10,25 @@ from typing import Any
 
 import pytest
 
+from tests.events import asked, ended, reported, started
+from tune_app.answer.summary import Summary, summarise
+from tune_app.config.load import load
+from tune_app.experiment.events import Event
+from tune_app.experiment.records import Records
 from tune_app.trackers import webhook as module
-from tune_app.trackers.webhook import notify
+from tune_app.trackers.webhook import post_summary
 
-BEST = {"trial": "0003", "value": 0.5, "stderr": None, "kimg": 9.0, "params": {"x": 1}, "metrics": {}, "pictures": {}}
-SUMMARY = {"name": "night", "state": "completed", "cost": {"hours": 1.0}, "best": BEST, "trials": {"completed": 4}}
+PARAMS = {"x1": 1.0, "x2": 2.0}
+EVENTS = [started(), asked("0000", **PARAMS), reported("0000", 27.0, "stop", value=0.5), ended("0000", kimg=27.0)]
+
+
+def summary(events: list[Event]) -> Summary:
+    return summarise(load("branin_space.yaml"), Records(events), events)
 
 
 @pytest.fixture
 def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The address of a server on loopback, and what was posted to it."""
+    """Return the address of a server on loopback, and the documents posted to it."""
     posted: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -41,21 +50,21 @@ def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 def test_a_small_json_is_posted(inbox: tuple[str, list[dict[str, Any]]]) -> None:
     address, posted = inbox
-    assert notify(f"{address}/hook", SUMMARY, "/data/night") is None
-    best = {"trial": "0003", "value": 0.5, "stderr": None, "kimg": 9.0, "params": {"x": 1}}
-    assert posted == [
-        {"name": "night", "state": "completed", "cost": {"hours": 1.0}, "best": best, "where": "/data/night"}
-    ]
+    assert post_summary(f"{address}/hook", summary(EVENTS), "/data/night") is None
+    (document,) = posted
+    assert document["best"] == {"trial": "0000", "value": 0.5, "stderr": None, "kimg": 27.0, "params": PARAMS}
+    assert (document["name"], document["state"], document["where"]) == ("branin", "running", "/data/night")
+    assert document["cost"]["kimg"] == 27.0
 
 
-def test_a_sweep_without_a_best_trial_is_told_as_well(inbox: tuple[str, list[dict[str, Any]]]) -> None:
-    assert notify(inbox[0], {**SUMMARY, "best": None, "state": "failed"}, "/data/night") is None
+def test_a_sweep_without_a_best_trial_is_posted_too(inbox: tuple[str, list[dict[str, Any]]]) -> None:
+    assert post_summary(inbox[0], summary(EVENTS[:2]), "/data/night") is None
     assert inbox[1][0]["best"] is None
 
 
-def test_an_address_that_refuses_or_is_not_there_is_a_reason_and_no_error(
+def test_an_address_that_fails_is_returned_as_the_reason(
     inbox: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SECONDS", 1.0)
-    assert notify(f"{inbox[0]}/broken", SUMMARY, "x") == "Internal Server Error"
-    assert "refused" in str(notify("http://127.0.0.1:1/", SUMMARY, "x"))
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 1.0)
+    assert post_summary(f"{inbox[0]}/broken", summary(EVENTS), "x") == "Internal Server Error"
+    assert "refused" in str(post_summary("http://127.0.0.1:1/", summary(EVENTS), "x"))

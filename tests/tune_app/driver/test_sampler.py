@@ -1,4 +1,4 @@
-"""What a sampler is shown of a study."""
+"""The samplers: the trials that they see, and the points that a seed fixes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces.to_optuna import suggest
 from tune_app.config.load import load
-from tune_app.driver.searcher import _sampler as sampler_of
-from tune_app.driver.study import OuterSampler
+from tune_app.driver.sampler import TrainingSampler, make_sampler
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Optuna's, of experimental samplers; Ray's, when it is imported
+pytestmark = pytest.mark.filterwarnings("ignore")  # Optuna's about experimental samplers, Ray's at import
 
 
 class Watching(optuna.samplers.RandomSampler):
-    """Notes the trials that it could learn from."""
+    """Sampler that remembers the trials that it could learn from."""
 
     seen: list[FrozenTrial]
 
@@ -27,18 +26,18 @@ class Watching(optuna.samplers.RandomSampler):
         return super().sample_relative(study, trial, search_space)
 
 
-def test_of_a_long_study_a_sampler_sees_the_best_and_the_newest_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tune_app.driver.study.BEST", 3)
-    monkeypatch.setattr("tune_app.driver.study.NEWEST", 7)
+def test_a_sampler_sees_the_best_and_the_newest_trials_of_a_long_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tune_app.driver.sampler.MOST_BEST", 3)
+    monkeypatch.setattr("tune_app.driver.sampler.MOST_NEWEST", 7)
     space, inner = load("branin_space.yaml").space, Watching(seed=0)
-    study = optuna.create_study(sampler=OuterSampler(inner, space, best=[2, 0, 25]))
+    study = optuna.create_study(sampler=TrainingSampler(inner, space, best=[2, 0, 25]))
     known = {name: FloatDistribution(low, high) for name, low, high in (("x1", -5.0, 10.0), ("x2", 0.0, 15.0))}
     for count, seen in ((9, 9), (20, 8)):
         for _ in range(count):
             params = {"x1": 0.0, "x2": 0.0}
             study.add_trial(create_trial(value=float(len(study.trials)), params=params, distributions=known))
         suggest(study.ask(), space)
-        assert len(inner.seen) == seen  # the one being asked for is one of the ten
+        assert len(inner.seen) == seen  # the trial being asked for is one of the ten
     numbers = [trial.number for trial in inner.seen]
     assert numbers == sorted(numbers)
     assert numbers == [0, 2, *range(24, 30)]
@@ -50,7 +49,7 @@ def test_every_sampler_proposes_points_that_its_seed_fixes(sampler: str) -> None
         config = load("branin_space.yaml", set={"search.sampler": sampler, "search.seed": seed, "search.trials": 8})
         study = optuna.create_study()
         for number in range(8):
-            study.sampler = OuterSampler(sampler_of(config, number), config.space, best=[])
+            study.sampler = TrainingSampler(make_sampler(config, number), config.space, best=[])
             trial = study.ask()
             point = suggest(trial, config.space)
             study.tell(trial, float(point["x1"]) ** 2 + float(point["x2"]))

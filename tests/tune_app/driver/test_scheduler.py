@@ -1,0 +1,79 @@
+"""The scheduler: what it logs, and the decision that it gives Tune."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.events import asked
+from tests.tune_app.driver.sessions import LocalSession
+from trainables.trial import Report
+from tune_app.config.load import load
+from tune_app.driver.scheduler import SweepScheduler, make_rung_book
+from tune_app.experiment.events import Checkpointed, Failed, Reported
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own
+ALWAYS_TRUSTED = {"scheduler.trust": "null", "scheduler.max_kimg": 9.0, "scheduler.grace_kimg": 3.0}
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[LocalSession]:
+    """A Beta-VAE sweep on a metric to maximise, with rungs at 3 and 9 kimg that are always trusted."""
+    changes = {**ALWAYS_TRUSTED, "metric.name": "factorvae", "fixed.kl_warmup_kimg": 1.0, "baselines": "[]"}
+    local = LocalSession(load("beta_vae_space.yaml", profile="laptop", set=changes), tmp_path)
+    yield local
+    local.log.close()
+
+
+class Scheduling:
+    """A scheduler and the reports that Tune would bring it."""
+
+    def __init__(self, local: LocalSession) -> None:
+        self.local = local
+        self.scheduler = SweepScheduler(local.session, make_rung_book(local.session), local.stopping)
+
+    def report(self, trial: str, kimg: float, value: float | None, checkpoint: str | None = None) -> str:
+        """Bring one report, at a rung if it has a value."""
+        if trial not in self.local.records.trials:
+            self.local.log.append(asked(trial))
+        metrics = {} if value is None else {"factorvae": value}
+        report = Report(kimg=kimg, seconds=1.0, rung=value is not None, metrics=metrics)
+        result: dict[str, Any] = {"report": report, "checkpoint": checkpoint}
+        tune_trial: Any = SimpleNamespace(trial_id=trial, progressed=False)
+        return self.scheduler.on_trial_result(None, tune_trial, result)
+
+
+def test_of_a_metric_to_maximise_the_highest_values_continue(local: LocalSession) -> None:
+    sweep = Scheduling(local)
+    assert sweep.report("0000", 3.0, 0.5) == "CONTINUE"
+    assert sweep.report("0001", 3.0, 0.4) == "STOP"
+    assert sweep.report("0002", 3.0, 0.9) == "CONTINUE"
+    assert [event.decision for event in local.log.events if isinstance(event, Reported)] == [
+        "continue", "stop", "continue",
+    ]  # fmt: skip
+
+
+def test_a_resumed_scheduler_decides_as_the_first_one_would(local: LocalSession) -> None:
+    sweep = Scheduling(local)
+    sweep.report("0000", 3.0, 0.5)
+    assert Scheduling(local).report("0001", 3.0, 0.4) == "STOP"
+
+
+def test_a_value_that_is_not_a_number_fails_the_trial_without_a_retry(local: LocalSession) -> None:
+    assert Scheduling(local).report("0000", 3.0, float("nan")) == "STOP"
+    (failure,) = [event for event in local.log.events if isinstance(event, Failed)]
+    assert (failure.kind, failure.retry) == ("non_finite", False)
+    assert "factorvae is nan at 3 kimg" in failure.message
+
+
+def test_the_newest_two_checkpoints_and_the_best_one_are_kept(local: LocalSession) -> None:
+    sweep, folder = Scheduling(local), local.session.experiment.trial("0000")
+    for number, (kimg, value) in enumerate(((1.0, None), (3.0, 0.9), (4.0, None), (5.0, None), (9.0, 0.6))):
+        (folder / f"checkpoint_{number}").mkdir(parents=True)
+        sweep.report("0000", kimg, value, f"checkpoint_{number}")
+    assert len([event for event in local.log.events if isinstance(event, Checkpointed)]) == 5
+    assert {path.name for path in folder.iterdir()} == {"checkpoint_1", "checkpoint_3", "checkpoint_4"}
