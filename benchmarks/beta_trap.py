@@ -15,8 +15,8 @@ import time
 from math import log
 from pathlib import Path
 
-from tune_app.experiment.folder import find
 from tune_app.experiment.log import read
+from tune_app.experiment.out_folder import find
 from tune_app.experiment.records import Records
 
 BETAS = [0.0002, 0.00065, 0.0021, 0.0068, 0.022, 0.072, 0.24, 0.76, 2.5, 8.0]

@@ -14,7 +14,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from tune_app.experiment.log import Event, read
+from tune_app.experiment.events import Asked, Ended, Event
+from tune_app.experiment.log import read
 
 WINDOW = 250
 """Trials over which the cost of one is taken."""
@@ -32,14 +33,14 @@ def main() -> None:
         memory = _run("run", *sweep)
         (experiment,) = Path(out).iterdir()
         events = read(experiment / "events.jsonl")
-        ended = [_time(event) for event in events if event["event"] == "ended"]
+        ended = [_time(event) for event in events if isinstance(event, Ended)]
         first, last = (1000 * (part[-1] - part[0]) / (len(part) - 1) for part in (ended[:WINDOW], ended[-WINDOW:]))
         print(f"{len(ended)} trials in {ended[-1] - ended[0]:.0f} s, {len(events)} events")
         print(f"a trial: {first:.1f} ms at the beginning, {last:.1f} ms at the end, {last / first:.2f} times")
         print(f"driver: {memory:.0f} MB at most")
         began = time.time()
         memory = _run("resume", str(experiment), "--trials", str(options.trials + 2))
-        asked = [_time(event) for event in read(experiment / "events.jsonl") if event["event"] == "asked"]
+        asked = [_time(event) for event in read(experiment / "events.jsonl") if isinstance(event, Asked)]
         print(f"resume: {asked[-2] - began:.1f} s to its first new trial, {memory:.0f} MB at most")
 
 
@@ -60,7 +61,7 @@ def _run(*arguments: str) -> float:
 
 
 def _time(event: Event) -> float:
-    return datetime.fromisoformat(event["time"]).timestamp()
+    return datetime.fromisoformat(event.time).timestamp()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the tests share: the command line as a user runs it, in a folder with a space and a quote in its name."""
+"""Fixtures of all tests: the command line as a user runs it, in a folder with a space and quotes in its name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cli(folder: Path) -> Cli:
-    """`python -m tune_app ARGS` in `folder`; warnings are errors there too."""
+    """Return a function that runs `python -m tune_app ARGS` in `folder`, with warnings as errors."""
 
     def run(*args: str, env: dict[str, str] | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "tune_app", *args]
@@ -36,13 +36,17 @@ def cli(folder: Path) -> Cli:
     return run
 
 
+def read_entries(experiment: Path) -> list[Entry]:
+    """Return the lines of an experiment's event log."""
+    return [json.loads(line) for line in (experiment / "events.jsonl").read_text().splitlines()]
+
+
 class Sweep:
-    """A finished experiment, read back from its folder."""
+    """A finished experiment, read from its folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        lines = (folder / "events.jsonl").read_text().splitlines()
-        self.events: list[Entry] = [json.loads(line) for line in lines]
+        self.events = read_entries(folder)
         self.summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
 
     def of(self, kind: str) -> list[Entry]:
@@ -51,7 +55,7 @@ class Sweep:
 
 @pytest.fixture
 def branin(cli: Cli, folder: Path) -> Callable[..., Sweep]:
-    """A Branin sweep run through the command line to its end."""
+    """Return a function that runs a Branin sweep through the command line to its end."""
 
     def run(*args: str, out: str = "experiments") -> Sweep:
         done = cli("run", "branin_space.yaml", "--out", out, *args)

@@ -225,11 +225,6 @@ BAD_FOLDERS: dict[str, tuple[Make, str]] = {
     "log is a folder": (at("events.jsonl", Path.mkdir), "events.jsonl"),
     "log is a pipe": (at("events.jsonl", os.mkfifo), "events.jsonl"),
     "log is a link to /dev/zero": (at("events.jsonl", link("/dev/zero")), "events.jsonl"),
-    "log is elsewhere": (
-        lambda folder: (shutil.move(folder / "events.jsonl", folder.parent / "elsewhere"),
-                        (folder / "events.jsonl").symlink_to(folder.parent / "elsewhere")),
-        "events.jsonl",
-    ),
     "settings are a bomb": (at("sweep.yaml", text("a: &a [x, x]\nb: [*a, *a]\n")), "sweep.yaml:1:4"),
     "settings with a payload": (at("sweep.yaml", text(FILE + f"fixed: {PAYLOAD}\n")), "sweep.yaml:7:8"),
     "settings of two megabytes": (at("sweep.yaml", text("#" * 2_000_000)), "sweep.yaml"),
@@ -258,16 +253,5 @@ REPAIRED: dict[str, Make] = {
     "no settings": lambda folder: (folder / "sweep.yaml").unlink(),
     "settings are a link to nothing": at("sweep.yaml", link("absent")),
     "torn last line": lambda folder: os.truncate(folder / "events.jsonl", (folder / "events.jsonl").stat().st_size - 9),
-    "lock is a pipe": at(".lock", os.mkfifo),
     "lock is a folder": at(".lock", Path.mkdir),
-    "lock is elsewhere": at(".lock", link("../victim")),
-}
-# what a driver would write to or remove from: links in them lead elsewhere
-LINKED: dict[str, tuple[Make, str]] = {
-    "lock": (at(".lock", link("../../victim/file")), ".lock"),
-    "lock is a pipe": (at(".lock", os.mkfifo), ".lock"),
-    "lock is a folder": (at(".lock", Path.mkdir), ".lock"),
-    "trials": (at("trials", link("../../victim")), "trials"),
-    "a trial": (at("trials/0000", link("../../../victim/0000")), "0000"),
-    "trials are a file": (at("trials", Path.touch), "trials"),
 }

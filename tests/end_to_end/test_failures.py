@@ -13,7 +13,8 @@ import pytest
 
 from tests.conftest import Cli, Sweep
 from tests.end_to_end.torture import check
-from tune_app.experiment.folder import Experiment, newest
+from tune_app.experiment.folder import Experiment
+from tune_app.experiment.out_folder import newest
 
 pytestmark = pytest.mark.ray
 FAULTS = Path(__file__).parents[1] / "faults"
@@ -44,17 +45,17 @@ def test_failing_trials_are_retried_and_then_left_and_the_sweep_goes_on(faulty: 
     sweep = the_sweep(folder)
     records = {record.id: record for record in Experiment(sweep.folder).records()}
 
-    assert [(f["kind"], f["retry"]) for f in records["0001"].failures] == [("error", True)] * 2 + [("error", False)]
+    assert [(f.kind, f.retry) for f in records["0001"].failures] == [("error", True)] * 2 + [("error", False)]
     assert (records["0001"].state, records["0001"].reason) == ("failed", "error")
     assert records["0001"].kimg == 1, "it reported once, and went on from there"
     traceback = (sweep.folder / "trials/0001/error.txt").read_text()
     assert "ValueError: a fault of this trial's own" in traceback
     assert "Traceback" not in done.stdout + done.stderr
 
-    assert [(f["kind"], f["retry"]) for f in records["0002"].failures] == [("worker_lost", True)]
+    assert [(f.kind, f.retry) for f in records["0002"].failures] == [("worker_lost", True)]
     assert records["0002"].state in ("completed", "stopped")
 
-    assert [(f["kind"], f["retry"]) for f in records["0003"].failures] == [("non_finite", False)]
+    assert [(f.kind, f.retry) for f in records["0003"].failures] == [("non_finite", False)]
     assert (records["0003"].state, records["0003"].reason) == ("failed", "non_finite")
     assert all(value is None or value == value for r in records["0003"].reports for value in r.metrics.values())
 

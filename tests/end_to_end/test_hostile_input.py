@@ -155,14 +155,14 @@ def test_a_folder_for_experiments(run: Run, folder: Path, made: Make, words: str
 @cases(hostile.BAD_EXP)
 def test_an_experiment_that_is_none(run: Run, folder: Path, command: str, made: Make, words: str) -> None:
     made(folder / "exp")
-    refused(run, folder, command, words, words="no experiment there")
+    refused(run, folder, command, words, words="not an experiment folder")
 
 
 @pytest.mark.parametrize("command", ["status", "best", "resume", "stop"])
 @pytest.mark.parametrize("made", [Path.touch, os.mkfifo, hostile.link("out")], ids=["file", "pipe", "link to itself"])
 def test_a_folder_to_look_for_the_latest_in(run: Run, folder: Path, command: str, made: Make) -> None:
     made(folder / "out")
-    refused(run, folder, command, "latest", "--out", "out", words="out: no experiment there")
+    refused(run, folder, command, "latest", "--out", "out", words="out: there is no experiment yet")
 
 
 @cases(hostile.BAD_DATA)
@@ -207,17 +207,7 @@ def test_a_trial_of_another_space_is_not_carried_on(run: Run, folder: Path, para
 def test_a_log_of_another_sweep_is_not_carried_on(run: Run, folder: Path) -> None:
     experiment(folder / "exp", ASKED)
     (folder / "exp" / "sweep.yaml").write_text(hostile.FILE)
-    refused(run, folder, "resume", "exp", words="began with")
-
-
-@cases(hostile.LINKED)
-def test_a_driver_does_not_follow_a_link_out_of_the_experiment(run: Run, folder: Path, made: Make, words: str) -> None:
-    made(experiment(folder / "exp", ASKED, REPORTED))
-    precious = folder.parent / "victim" / "0000" / "checkpoint_000009"
-    precious.mkdir(parents=True)
-    (folder.parent / "victim" / "file").write_text("precious")
-    refused(run, folder, "resume", "exp", words=words)
-    assert (folder.parent / "victim" / "file").read_text() == "precious"
+    refused(run, folder, "resume", "exp", words="started with")
 
 
 @pytest.mark.parametrize("command", ["status", "best"])

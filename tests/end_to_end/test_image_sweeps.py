@@ -17,19 +17,15 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from PIL import Image
 
-from tests.conftest import Cli, Sweep
+from tests.conftest import Cli, Entry, Sweep, read_entries
+from tests.tune_app.driver.sessions import LocalSession
 from trainables import data as data_sets
 from trainables import sample_metrics as yardstick
 from trainables.metrics.cnn import Cnn
 from trainables.trial import Trial
-from tune_app.cluster.ray import Cluster
-from tune_app.driver import study
-from tune_app.driver.searcher import Search
-from tune_app.driver.stopping import Limits
 from tune_app.driver.trial_spec import run_spec, trial_spec
-from tune_app.experiment.folder import Experiment, create
-from tune_app.experiment.log import Event, EventLog
-from tune_app.experiment.records import Records
+from tune_app.experiment.events import Reported
+from tune_app.experiment.folder import Experiment
 
 pytestmark = pytest.mark.ray
 TINY = [
@@ -118,31 +114,27 @@ def assert_numbers_of_the_seed(found: Sweep, folder: Path, threads: int) -> None
     config = experiment.config({"resources.gpu": 1})  # else actors are warmed first
     images = data_sets.load(run_spec(config, {}, seed=0).data)
     measure = yardstick.build(images, config.evaluation.features, saved=experiment.features.read_bytes())
-    log, records = EventLog(create(folder, "alone").events), Records()
-    log.subscribe(records.apply)
-    teller = study.rebuild(experiment, "alone", [], config.space, ["kid"])
-    log.listen(teller)
-    limits = Limits(config.budget, experiment, records, "")
-    cluster = Cluster(cpus=1, gpus=0, slots=1, local=True, scratch=folder)
-    search = Search(config, experiment, log, records, teller, limits, cluster=cluster, arguments=vars)
+    local = LocalSession(config, folder)
+    search, log = local.searcher, local.log
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     while (handed := search.next_trial()) is not None:
-        spec = trial_spec(config, records.trials[handed.trial_id])
+        spec = trial_spec(config, local.records.trials[handed.trial_id])
         trial = Trial(spec, rungs=config.rungs, report_kimg=config.evaluation.report_kimg, yardstick=measure)
         while not trial.done:
-            fields = {**vars(trial.advance()), "pictures": {}}
-            log.append("reported", trial=handed.trial_id, **fields, decision="stop" if trial.done else "continue")
+            fields = {**vars(trial.advance()), "pictures": {}, "trial": handed.trial_id}
+            decision = "stop" if trial.done else "continue"
+            log.append(Reported.model_validate({**fields, "time": log.now(), "decision": decision}))
         search.on_trial_complete(handed.trial_id)
     torch.set_num_threads(before)
     log.close()
 
-    def numbers(events: list[Event]) -> list[object]:
+    def numbers(events: list[Entry]) -> list[object]:
         kept = [event for event in events if event["event"] in ("asked", "reported")]
         metrics = [timeless(event.get("metrics", {})) for event in kept]
         return [(e["trial"], e.get("params"), e.get("curve"), m) for e, m in zip(kept, metrics, strict=True)]
 
-    assert numbers(found.events) == numbers(log.events)
+    assert numbers(found.events) == numbers(read_entries(local.session.experiment.folder))
 
 
 def timeless(metrics: dict[str, float]) -> dict[str, float]:

@@ -15,7 +15,8 @@ import pytest
 
 from tests.conftest import Cli, Sweep
 from tests.end_to_end.torture import BRANIN, MARK, check, torture, workers_of
-from tune_app.experiment.folder import Experiment, newest
+from tune_app.experiment.folder import Experiment
+from tune_app.experiment.out_folder import newest
 
 pytestmark = pytest.mark.ray
 Driver = subprocess.Popen[str]

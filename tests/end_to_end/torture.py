@@ -23,11 +23,10 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from tests.conftest import Sweep
+from tests.conftest import Entry, Sweep
 from tune_app.driver.asha import RungBook, Trust
 from tune_app.driver.study import STATES
 from tune_app.experiment.folder import Experiment
-from tune_app.experiment.log import Event
 
 MARK = "TUNE_APP_TORTURE"
 BRANIN = ("branin_space.yaml", "--set", "failures.retries=100")
@@ -120,7 +119,7 @@ def compare(sweep: Sweep, unbroken: Sweep) -> int:
     return len(both)
 
 
-def _numbers(event: Event) -> dict[str, float]:
+def _numbers(event: Entry) -> dict[str, float]:
     return {name: value for name, value in event["metrics"].items() if not name.endswith("seconds")}
 
 

@@ -1,4 +1,4 @@
-"""A sweep's search without its trials: our sampler, our space and our teller, and an objective in closed form."""
+"""The search of a sweep without its trials: our sampler, space and study, and an objective in closed form."""
 
 from __future__ import annotations
 
@@ -9,72 +9,72 @@ from typing import Any
 import optuna
 
 from search_spaces.to_optuna import suggest
+from tests.events import asked, changed, ended, reported
 from tune_app.config import SweepConfig, load
-from tune_app.driver.searcher import _sampler
-from tune_app.driver.study import OuterSampler, StudyTeller
-from tune_app.experiment.log import Event
+from tune_app.driver.sampler import TrainingSampler, make_sampler
+from tune_app.driver.study import StudyWriter
+from tune_app.experiment.events import Event
 
 Params = Mapping[str, Any]
 Objective = Callable[[Params], float]
 
 
-class Asked:
-    """A search as the log would tell of it: its events, and the parameters and value of each trial."""
+class Search:
+    """A search: its events, and the parameters and value of each trial."""
 
     def __init__(self, config: SweepConfig) -> None:
         self.config = config
         self.events: list[Event] = []
         self.trials: list[tuple[Params, float]] = []
         study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
-        self._teller = StudyTeller(study, config.space, [config.metric.name])
+        self._writer = StudyWriter(study, config.space, [config.metric.name])
 
-    def replay(self, other: Asked) -> None:
-        """Take over what another search did, from its events alone."""
+    def replay(self, other: Search) -> None:
+        """Take over the trials of another search, from its events alone."""
         for event in other.events:
-            self._tell(event)
+            self._apply(event)
         self.trials = [*other.trials]
 
     def ask(self) -> Params:
-        """The parameters of the next trial."""
-        config, number, study = self.config, len(self.trials), self._teller.study
-        study.sampler = OuterSampler(_sampler(config, number), config.space, self._teller.best)
+        """Return the parameters of the next trial."""
+        config, number, study = self.config, len(self.trials), self._writer.study
+        study.sampler = TrainingSampler(make_sampler(config, number), config.space, self._writer.best)
         if number < len(config.baselines):
             study.enqueue_trial(dict(config.baselines[number]))
-        asked = study.ask()
-        params = {**config.constants, **suggest(asked, config.space)}
-        self._teller.adopt(f"{number:04d}", asked._trial_id)
-        self._tell({"event": "asked", "trial": f"{number:04d}", "params": params, "source": "sampler"})
+        proposed = study.ask()
+        params = {**config.constants, **suggest(proposed, config.space)}
+        self._writer.adopt(f"{number:04d}", proposed._trial_id)
+        self._apply(asked(f"{number:04d}", **params))
         return params
 
     def tell(self, params: Params, value: float, sampling: Params | None = None) -> None:
-        """The trial of `params` ran to its end."""
+        """Run the trial of `params` to its end with `value`."""
         trial, kimg = f"{len(self.trials):04d}", self.config.scheduler.max_kimg
-        metrics = {self.config.metric.name: value}
-        reported = {"rung": True, "kimg": kimg, "metrics": metrics, "sampling": dict(sampling or {})}
-        self._tell({"event": "reported", "trial": trial, **reported})
-        self._tell({"event": "ended", "trial": trial, "state": "completed", "kimg": kimg, "metrics": metrics})
+        report = reported(trial, kimg, "stop", **{self.config.metric.name: value})
+        self._apply(changed(report, sampling=dict(sampling or {})))
+        self._apply(ended(trial, kimg=kimg))
         self.trials.append((params, value))
 
     @property
     def best(self) -> Params:
         return min(self.trials, key=lambda trial: trial[1])[0]
 
-    def _tell(self, event: Event) -> None:
+    def _apply(self, event: Event) -> None:
         self.events.append(event)
-        self._teller(event)
+        self._writer(event)
 
 
-def searched(config: SweepConfig, objective: Objective) -> Asked:
-    """Every trial of the search, one after the other."""
-    found = Asked(config)
-    while len(found.trials) < config.search.trials:
-        params = found.ask()
-        found.tell(params, objective(params))
-    return found
+def searched(config: SweepConfig, objective: Objective) -> Search:
+    """Return a search after all its trials."""
+    search = Search(config)
+    while len(search.trials) < config.search.trials:
+        params = search.ask()
+        search.tell(params, objective(params))
+    return search
 
 
 def space(folder: Path, text: str, **set_: Any) -> SweepConfig:
-    """The configuration of a space file that says `text`."""
+    """Return the configuration of a space file with the content `text`."""
     path = folder / "a space.yaml"
     path.write_text(text)
     return load(path, set=set_)

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.known_answers.searching import Asked, Params, searched, space
+from tests.events import changed, reported
+from tests.known_answers.searching import Params, Search, searched, space
 from tune_app.answer.importance import importances
 from tune_app.config import SweepConfig
-from tune_app.experiment.records import Report, TrialRecord
+from tune_app.experiment.events import Reported
+from tune_app.experiment.records import TrialRecord
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -51,14 +53,9 @@ def tried(config: SweepConfig, number: int) -> Params:
 
 
 def record(config: SweepConfig, number: int, params: Params, value: float) -> TrialRecord:
-    report = Report(
-        kimg=9.0,
-        seconds=1.0,
-        rung=True,
-        metrics={config.metric.name: value},
-        decision="stop",
-        sampling=dict(tried(config, number)),
-    )
+    at_end = reported(f"{number:04d}", 9.0, "stop", **{config.metric.name: value})
+    report = changed(at_end, sampling=dict(tried(config, number)))
+    assert isinstance(report, Reported)
     return TrialRecord(f"{number:04d}", dict(params), "sampler", state="completed", reports=[report])
 
 
@@ -70,7 +67,7 @@ def ruined(params: Params) -> float:
 def swept(folder: Path, metric: str, sampler: str, value: Callable[[Params], float]) -> dict[str, tuple[float, float]]:
     """Importances by the completed trials of a search on `metric`."""
     config = space(folder, SPACE.replace("METRIC", metric).replace("SAMPLER", sampler))
-    found: Any = Asked(config)
+    found: Any = Search(config)
     while len(found.trials) < config.search.trials:
         params, sampling = found.ask(), tried(config, len(found.trials))
         found.tell(params, value({**params, **sampling}), sampling)

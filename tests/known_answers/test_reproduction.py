@@ -6,7 +6,7 @@ from math import log
 
 import pytest
 
-from tests.known_answers.searching import Asked, Params, searched
+from tests.known_answers.searching import Params, Search, searched
 from tune_app.config import SweepConfig, load
 
 pytestmark = [
@@ -52,11 +52,11 @@ def test_only_training_parameters_are_proposed_each_within_its_range(model: str)
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_a_search_goes_on_from_its_log_as_if_it_had_never_stopped(sampler: str, done: int) -> None:
     whole = searched(config("ncsn", 3, sampler), value)
-    begun = Asked(config("ncsn", 3, sampler))
+    begun = Search(config("ncsn", 3, sampler))
     for _ in range(done):
         params = begun.ask()
         begun.tell(params, value(params))
-    resumed = Asked(config("ncsn", 3, sampler))
+    resumed = Search(config("ncsn", 3, sampler))
     resumed.replay(begun)
     for _ in range(TRIALS - done):
         params = resumed.ask()
@@ -66,10 +66,10 @@ def test_a_search_goes_on_from_its_log_as_if_it_had_never_stopped(sampler: str, 
 
 def test_a_sampling_setting_told_late_does_not_disturb_the_search() -> None:
     """Finished trials carry the inner search's step; what is proposed next must be the same parameters as ever."""
-    found = Asked(config("ncsn", 0))
+    found = Search(config("ncsn", 0))
     for number in range(TRIALS):
         params = found.ask()
         assert params.keys() - config("ncsn", 0).constants.keys() == SPACES["ncsn"]
         found.tell(params, value(params), {"step_size": 2.0 + number / 10})
-    kept = [trial.params.keys() for trial in found._teller.study.trials]
+    kept = [trial.params.keys() for trial in found._writer.study.trials]
     assert all(names == SPACES["ncsn"] | {"step_size"} for names in kept)

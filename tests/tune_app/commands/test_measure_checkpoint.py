@@ -20,7 +20,7 @@ from trainables.trial import Trial
 from tune_app.commands.measure_checkpoint import STEP_SIZES, score
 from tune_app.config.load import dump, load
 from tune_app.errors import InputError
-from tune_app.experiment.folder import create
+from tune_app.experiment.out_folder import create
 
 torch.set_num_threads(1)
 SMALL: dict[str, Scalar] = {"width": 8, "batch_size": 16, "num_scales": 4, "groups": 2}
