@@ -137,14 +137,6 @@ def test_a_trial_to_stop(run: Run, folder: Path, trial: str) -> None:
         refused(run, folder, "stop", "exp", "--", trial, words="trial")
 
 
-def test_a_stop_request_does_not_follow_a_link(run: Run, folder: Path) -> None:
-    experiment(folder / "exp", ASKED)
-    (folder.parent / "victim").mkdir()
-    (folder / "exp" / ".stop").symlink_to("../../victim")
-    with running(folder / "exp"):
-        refused(run, folder, "stop", "exp", words=".stop")
-
-
 @cases(hostile.BAD_OUT)
 def test_a_folder_for_experiments(run: Run, folder: Path, made: Make, words: str) -> None:
     made(folder / "out")

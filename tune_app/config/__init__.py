@@ -1,6 +1,7 @@
 """The configuration of a sweep: strict YAML in, a frozen SweepConfig out."""
 
-from tune_app.config.load import dump, find, load, profile_names, schema
+from tune_app.config.load import Overrides, dump, load, profile_names, schema
 from tune_app.config.schema import SweepConfig
+from tune_app.config.space_file import find_space
 
-__all__ = ["SweepConfig", "dump", "find", "load", "profile_names", "schema"]
+__all__ = ["Overrides", "SweepConfig", "dump", "find_space", "load", "profile_names", "schema"]

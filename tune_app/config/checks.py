@@ -1,4 +1,4 @@
-"""What must hold between the blocks of a configuration, and between it and the catalog."""
+"""Checks between the blocks of a configuration, and between the configuration and the catalog."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from tune_app.config.schema import SweepConfig
 
 SAMPLING_POINTS = 5
-"""Values of each sampling parameter that the last evaluation tries, the most of any."""
+"""Values of each sampling parameter that the last evaluation tries. No other evaluation tries more."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that does not hold, at a place of the configuration."""
+    """Something wrong at a key of the configuration."""
 
     key: tuple[str | int, ...]
     message: str
@@ -32,7 +32,7 @@ class Fault:
 
 
 def check(config: SweepConfig) -> None:
-    """Raise a ValidationError of every fault; what depends on known names is looked at once the names are right."""
+    """Raise ValidationError with every fault. Later checks run only if the names they depend on are right."""
     faults = [*_metric(config), *_names(config)]
     if not faults:
         faults = [*_ranges(config), *_fixed(config)]
@@ -55,15 +55,15 @@ def check(config: SweepConfig) -> None:
 
 
 def nearest(word: str, words: list[str]) -> str:
-    """A hint: the word that was meant, or all there are."""
+    """Return a hint: the nearest word, or all words."""
     match = get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"did you mean {match[0]}?" if match else f"known are {', '.join(words)}"
+    return f"did you mean {match[0]}?" if match else f"choose from {', '.join(words)}"
 
 
 def _metric(config: SweepConfig) -> Iterator[Fault]:
     known = MODELS[config.model].metrics
     if config.metrics and config.metric != config.metrics[0]:
-        yield Fault(("metrics",), "stands beside metric", "keep one of them")
+        yield Fault(("metrics",), "cannot be combined with metric", "keep one of them")
     keys: list[tuple[str | int, ...]] = [("metrics", i) for i in range(len(config.metrics))] or [("metric",)]
     for key, metric in zip(keys, config.objectives, strict=True):
         if metric.name not in known:
@@ -71,17 +71,17 @@ def _metric(config: SweepConfig) -> Iterator[Fault]:
         elif metric.goal != (goal := "maximize" if known[metric.name].maximize else "minimize"):
             yield Fault(
                 (*key, "goal"),
-                f"{metric.name} is better {'high' if goal == 'maximize' else 'low'}: {goal}",
-                "leave goal out",
+                f"{metric.name} is better when {'high' if goal == 'maximize' else 'low'}: must be {goal}",
+                "remove goal",
             )
         elif known[metric.name].data not in ("", config.data.name):
-            yield Fault((*key, "name"), f"{metric.name} is known on data: {known[metric.name].data} alone")
+            yield Fault((*key, "name"), f"{metric.name} exists only with data: {known[metric.name].data}")
     pair = tuple(metric.name for metric in config.metrics)
     if pair and pair not in PAIRS:
         offered = "; ".join(" with ".join(names) for names in PAIRS)
-        yield Fault(("metrics",), f"two objectives are offered as {offered}", "one alone is `metric`")
+        yield Fault(("metrics",), f"the pairs of objectives are {offered}", "use `metric` for a single one")
     if pair and config.search.sampler == "cmaes":
-        yield Fault(("search", "sampler"), "cmaes knows one objective only", "take tpe")
+        yield Fault(("search", "sampler"), "cmaes supports only one objective", "use tpe")
 
 
 def _names(config: SweepConfig) -> Iterator[Fault]:
@@ -91,8 +91,8 @@ def _names(config: SweepConfig) -> Iterator[Fault]:
             yield Fault((block, name), f"{config.model} has no parameter of that name", nearest(name, known))
     for name in config.fixed:
         if name in config.parameters:
-            hint = f"keep one; `parameters.{name}: null` in a profile or a --set takes the search away"
-            yield Fault(("fixed", name), "is searched under parameters as well", hint)
+            hint = f"keep one; `parameters.{name}: null` in a profile or with --set removes it from the search"
+            yield Fault(("fixed", name), "is also searched under parameters", hint)
 
 
 def _ranges(config: SweepConfig) -> Iterator[Fault]:
@@ -101,20 +101,20 @@ def _ranges(config: SweepConfig) -> Iterator[Fault]:
         for message in _misfits(parameter, p):
             yield Fault(("parameters", name), message)
         if p.stage == "sampling" and parameter.stage != "sampling":
-            message = "touches the weights, so it cannot have stage: sampling"
-            yield Fault(("parameters", name, "stage"), message, "leave stage out")
+            message = "changes the weights, so it cannot have stage: sampling"
+            yield Fault(("parameters", name, "stage"), message, "remove stage")
 
 
 def _misfits(parameter: Parameter, p: Distribution) -> Iterator[str]:
-    """Why the model would refuse values of the distribution."""
+    """Yield why the model refuses values of the distribution."""
     if isinstance(p, Categorical):
         for choice in p.choices:
-            if complaint := misfit(parameter, choice):
+            if complaint := parameter_complaint(parameter, choice):
                 yield f"choices: a value {complaint}"
     elif parameter.choices:
-        yield f"must be categorical, with choices out of {', '.join(map(str, parameter.choices))}"
+        yield f"must be categorical, with choices from {', '.join(map(str, parameter.choices))}"
     elif isinstance(p, Float) and isinstance(parameter.default, int):
-        yield "takes whole numbers: must be int, not float"
+        yield "takes whole numbers, so its type must be int, not float"
     else:
         for bound, value in (("low", p.low), ("high", p.high)):
             if complaint := parameter.complaint(value):
@@ -123,14 +123,14 @@ def _misfits(parameter: Parameter, p: Distribution) -> Iterator[str]:
 
 def _fixed(config: SweepConfig) -> Iterator[Fault]:
     for name, value in config.fixed.items():
-        if complaint := misfit(MODELS[config.model].parameters[name], value):
+        if complaint := parameter_complaint(MODELS[config.model].parameters[name], value):
             yield Fault(("fixed", name), complaint)
 
 
-def misfit(parameter: Parameter, value: Any) -> str | None:
-    """Why the model would refuse a value, or None."""
+def parameter_complaint(parameter: Parameter, value: object) -> str | None:
+    """Return why the model refuses a value, or None."""
     if not isinstance(value, bool | int | float | str):
-        return f"must be a number, a text, true or false, not {value!r}"
+        return f"must be a number, a string, true or false, not {value!r}"
     if parameter.choices and not any(same(value, choice) for choice in parameter.choices):
         return f"must be one of {', '.join(map(str, parameter.choices))}, not {value}"
     return parameter.complaint(value)
@@ -147,9 +147,9 @@ def _space(config: SweepConfig) -> Iterator[Fault]:
 
 
 def _every_sampling_setting(space: Space) -> None:
-    """Raise where an evaluation would try too many settings, whatever a `when` on training parameters says."""
-    anyhow = {name: p.model_copy(update={"when": {}}) for name, p in space.sampling.items()}
-    Space(anyhow).sampling_grid(SAMPLING_POINTS)
+    """Raise SpaceError if an evaluation could try too many settings, whatever `when` says about training parameters."""
+    unconditional = {name: p.model_copy(update={"when": {}}) for name, p in space.sampling.items()}
+    Space(unconditional).sampling_grid(SAMPLING_POINTS)
 
 
 def _baselines(config: SweepConfig) -> Iterator[Fault]:
@@ -163,9 +163,9 @@ def _baselines(config: SweepConfig) -> Iterator[Fault]:
 
 def _baseline_misfit(space: Space, baseline: dict[str, Scalar], name: str, value: Scalar) -> str | None:
     if name in space.sampling:
-        return "is searched inside every evaluation; a baseline cannot set it"
+        return "is searched inside every evaluation, so a baseline cannot set it"
     if name not in space.parameters:
-        return "is not searched; a baseline sets searched parameters only"
+        return "is not searched; a baseline can only set searched parameters"
     for parent, allowed in space.parameters[name].when.items():
         if parent in baseline and not any(same(baseline[parent], one) for one in allowed):
             return f"is not searched when {parent} is {baseline[parent]}"
@@ -173,14 +173,14 @@ def _baseline_misfit(space: Space, baseline: dict[str, Scalar], name: str, value
 
 
 def _extremes(config: SweepConfig, name: str) -> tuple[float, float]:
-    """Smallest and largest value that a numeric parameter takes in the sweep."""
+    """Return the smallest and the largest value that a numeric parameter takes in the sweep."""
     p = config.parameters.get(name)
     if p is None:
         values: list[Scalar] = [config.constants[name]]
     else:
         values = [*p.choices] if isinstance(p, Categorical) else [p.low, p.high]
         if p.when:
-            values.append(MODELS[config.model].parameters[name].default)  # where it is not searched
+            values.append(MODELS[config.model].parameters[name].default)  # its value in trials where it is not searched
     numbers = [float(value) for value in values]
     return min(numbers), max(numbers)
 
@@ -197,7 +197,7 @@ def _noise_levels(config: SweepConfig) -> Iterator[Fault]:
 
 def _langevin_step(config: SweepConfig) -> Iterator[Fault]:
     if config.model == "ncsn" and "step_size" in config.parameters and _extremes(config, "step_lr")[1] > 0:
-        yield Fault(("parameters", "step_size"), "has no effect beside step_lr; keep one of them")
+        yield Fault(("parameters", "step_size"), "has no effect together with step_lr; keep one of them")
 
 
 def _warmup(config: SweepConfig) -> Iterator[Fault]:
@@ -207,4 +207,4 @@ def _warmup(config: SweepConfig) -> Iterator[Fault]:
     if longest > first:
         block = "fixed" if "kl_warmup_kimg" in config.fixed else "parameters"
         message = f"the warm-up ({longest:g} kimg) must end before the first rung ({first:g} kimg)"
-        yield Fault((block, "kl_warmup_kimg"), message, "or else rungs compare different objectives")
+        yield Fault((block, "kl_warmup_kimg"), message, "otherwise rungs compare different objectives")

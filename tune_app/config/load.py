@@ -1,93 +1,92 @@
-"""From a space file to a SweepConfig: file, then profile, then options, then --set."""
+"""Load a space file into a SweepConfig: the file, then a profile, then options, then --set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
-import search_spaces
-from search_spaces.distributions import Scalar
-from trainables.catalog import MODELS
-from tune_app.config.checks import misfit, nearest
-from tune_app.config.layers import Draft, nested
-from tune_app.config.messages import FOLLOWS, place, sentence
+from tune_app.config.checks import nearest
+from tune_app.config.layers import Data, Layers, nested
+from tune_app.config.messages import FOLLOWS_ANOTHER, place, sentence
+from tune_app.config.model_parameters import split_data_option
 from tune_app.config.schema import SweepConfig
-from tune_app.config.strict_yaml import MOST_DEPTH, RESOLVERS, Document, Key, parse_value, read
+from tune_app.config.space_file import find_space
+from tune_app.config.strict_yaml import MOST_DEPTH, Document, Key, parse_value, read
+from tune_app.config.yaml_dumper import dump_yaml
 from tune_app.errors import ConfigError, InputError, Problem
+
+WORKSPACE = "workspace"
+"""Key of `wandb` in experiments of version 0.1.0. It had no effect on the trials and no longer exists."""
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """The options that have a key of their own. They overrule the file and its profile."""
+
+    data: str | None = None
+    trials: int | None = None
+    seed: int | None = None
+    name: str | None = None
+    wandb: str | None = None
+
+    def layers(self) -> list[tuple[str, Data]]:
+        """Return (option as typed, data) for each option that is given."""
+        data = None if self.data is None else dict(zip(("name", "path"), split_data_option(self.data), strict=True))
+        values: list[tuple[str, str, JsonValue]] = [
+            (f"--data {self.data}", "data", data),
+            (f"--trials {self.trials}", "search.trials", self.trials),
+            (f"--seed {self.seed}", "search.seed", self.seed),
+            (f"--name {self.name}", "name", self.name),
+            (f"--wandb {self.wandb}", "wandb.mode", self.wandb),
+        ]
+        return [(option, nested(key.split("."), value)) for option, key, value in values if value is not None]
 
 
 def load(
     path: str | Path,
     *,
     profile: str | None = None,
-    set: Mapping[str, Any] | None = None,
-    data: str | None = None,
-    trials: int | None = None,
-    seed: int | None = None,
-    name: str | None = None,
-    wandb: str | None = None,
+    set: Mapping[str, object] | None = None,
+    overrides: Overrides | None = None,
 ) -> SweepConfig:
-    """Read a space file, found by `find`; a text in `set` is read as YAML. Raises ConfigError with every problem."""
-    document = read(find(path))
+    """Read the space file at `path`, or the shipped one of that name. Strings in `set` are read as YAML.
+
+    Raise ConfigError with every problem. Profiles that are not chosen are checked too, so a mistake in them shows early.
+    """
+    document = read(find_space(path))
     profiles = _profiles(document)
     for other in profiles:
-        if other != profile:  # a mistake in a profile shows before the day that it is chosen
+        if other != profile:
             _validated(_with_profile(document, other, profiles))
-    draft = _with_profile(document, profile, profiles)
-    name_and_path = None if data is None else dict(zip(("name", "path"), data_choice(data), strict=True))
-    for option, key, value in (
-        ("data", ("data",), name_and_path),
-        ("trials", ("search", "trials"), trials),
-        ("seed", ("search", "seed"), seed),
-        ("name", ("name",), name),
-        ("wandb", ("wandb", "mode"), wandb),
-    ):
-        if value is not None:
-            shown = data if option == "data" else value
-            draft.overlay(nested(key, value), where=_said(f"--{option} {shown}"))
-    for path_, value in (set or {}).items():
-        said = f"--set {path_}={value}"
-        keys = path_.split(".")
-        if len(keys) > MOST_DEPTH:
-            raise ConfigError(Problem(said[:200], f"a key has at most {MOST_DEPTH} parts"))
-        if keys[0] == "profiles":
-            raise ConfigError(Problem(said, "profiles belong in the file", "set the key itself, without profiles.NAME"))
-        parsed = parse_value(value, where=said) if isinstance(value, str) else value
-        draft.overlay(nested(keys, parsed), where=_said(said))
-    return _validated(draft)
+    layers = _with_profile(document, profile, profiles)
+    for option, data in (overrides or Overrides()).layers():
+        layers.overlay(data, where=_always(option))
+    for key, value in (set or {}).items():
+        option = f"--set {key}={value}"
+        layers.overlay(nested(_split(key, option), _parsed(value, option)), where=_always(option))
+    return _validated(layers)
 
 
-def find(path: str | Path) -> Path:
-    """The file in the current folder, else the one of that name that ships in search_spaces/."""
-    path = Path(path)
-    if path.is_file():
-        return path
-    folder = Path(search_spaces.__file__).parent
-    if path.name == str(path) and (folder / path).is_file():
-        return folder / path
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, not a space file")
-    shipped = sorted(file.name for file in folder.glob("*.yaml"))
-    raise InputError(f"{path}: there is no such file, and none of that name ships", nearest(path.name, shipped))
-
-
-def profile_names(path: str | Path) -> tuple[str, ...]:
-    """The profiles that a space file offers."""
-    return tuple(_profiles(read(find(path))))
-
-
-def dump(config: SweepConfig) -> str:
-    """The configuration as YAML with every default written out; reading it back gives the same configuration."""
-    data = config.model_dump(mode="json", exclude={"profiles"})
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+def load_resolved(path: Path, set: Mapping[str, object] | None = None) -> SweepConfig:
+    """Read the sweep.yaml of an experiment, which an earlier version may have written."""
+    document = read(path)
+    _drop_workspace(document.data)
+    layers = Layers(document)
+    for key, value in (set or {}).items():
+        option = f"--set {key}={value}"
+        layers.overlay(nested(_split(key, option), _parsed(value, option)), where=_always(option))
+    return _validated(layers)
 
 
 def restored(data: Mapping[str, object], where: Path) -> SweepConfig:
-    """The configuration that the log at `where` holds; raises InputError if it is none."""
+    """Return the configuration that the log at `where` holds. Raise InputError if it is damaged."""
+    data = dict(data)
+    if isinstance(wandb := data.get("wandb"), dict):
+        data["wandb"] = dict(wandb)
+    _drop_workspace(data)
     try:
         return SweepConfig.model_validate(data)
     except ValidationError as error:
@@ -96,85 +95,78 @@ def restored(data: Mapping[str, object], where: Path) -> SweepConfig:
         ) from None
 
 
-def schema() -> dict[str, Any]:
-    """The JSON schema of a space file, for editors."""
+def profile_names(path: str | Path) -> tuple[str, ...]:
+    """Return the profiles that a space file offers."""
+    return tuple(_profiles(read(find_space(path))))
+
+
+def dump(config: SweepConfig) -> str:
+    """Return the configuration as YAML with every default written out. It reads back equal."""
+    return dump_yaml(config.model_dump(mode="json", exclude={"profiles"}))
+
+
+def schema() -> dict[str, JsonValue]:
+    """Return the JSON schema of a space file, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **SweepConfig.model_json_schema()}
 
 
-def data_choice(option: str) -> tuple[str, str | None]:
-    """Name and path of `--data NAME` or `--data folder:DIR`."""
-    name, _, path = option.partition(":")
-    return name, path or None
+def _drop_workspace(data: dict[str, object] | Data) -> None:
+    wandb = data.get("wandb")
+    if isinstance(wandb, dict):
+        wandb.pop(WORKSPACE, None)
 
 
-def model_parameters(model: str, sets: Mapping[str, Any]) -> dict[str, Scalar]:
-    """A model's parameters, `sets` (texts read as YAML) over its defaults; raises ConfigError with every problem."""
-    if model not in MODELS:
-        raise InputError(f"{model}: there is no such model", nearest(model, [*MODELS]))
-    known, problems = MODELS[model].parameters, []
-    params = {name: parameter.default for name, parameter in known.items()}
-    for name, value in sets.items():
-        where = f"--set {name}={value}"
-        parsed = parse_value(value, where=where) if isinstance(value, str) else value
-        if name not in known:
-            problems.append(Problem(where, f"{model} has no parameter of that name", nearest(name, [*known])))
-        elif complaint := misfit(known[name], parsed):
-            problems.append(Problem(where, f"{name}: {complaint}"))
-        params[name] = parsed
-    if problems:
-        raise ConfigError(*problems)
-    return params
+def _split(key: str, option: str) -> list[str]:
+    parts = key.split(".")
+    if len(parts) > MOST_DEPTH:
+        raise ConfigError(Problem(option[:200], f"a key has at most {MOST_DEPTH} parts"))
+    if parts[0] == "profiles":
+        raise ConfigError(Problem(option, "profiles belong in the file", "set the key itself, without profiles.NAME"))
+    return parts
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes a text that either YAML 1.1 or YAML 1.2 would read as something else."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (PyYAML's signature)
-        return True
+def _parsed(value: object, option: str) -> JsonValue:
+    return parse_value(value, where=option) if isinstance(value, str) else value  # type: ignore[return-value]
 
 
-for _tag, (_pattern, _first) in RESOLVERS.items():
-    _Dumper.add_implicit_resolver(_tag, _pattern, _first)
-
-
-def _profiles(document: Document) -> dict[str, dict[str, Any]]:
+def _profiles(document: Document) -> dict[str, Data]:
     profiles = document.data.get("profiles", {})
-    for key, value in ((("profiles",), profiles), *((("profiles", n), p) for n, p in _items(profiles))):
+    entries: list[tuple[Key, JsonValue]] = [(("profiles",), profiles)]
+    if isinstance(profiles, dict):
+        entries += [(("profiles", name), profile) for name, profile in profiles.items()]
+    for key, value in entries:
         if not isinstance(value, dict):
-            raise ConfigError(Problem(document.where(key), f"{'.'.join(key)}: must be a block of `key: value`"))
+            name = ".".join(map(str, key))
+            raise ConfigError(Problem(document.where(key), f"{name}: must be a block of `key: value`"))
         if len(key) == 2 and "profiles" in value:
             raise ConfigError(Problem(document.where((*key, "profiles")), "a profile cannot hold profiles"))
-    return dict(profiles)
+    return dict(profiles)  # type: ignore[arg-type]
 
 
-def _items(value: Any) -> list[tuple[str, Any]]:
-    return list(value.items()) if isinstance(value, dict) else []
-
-
-def _with_profile(document: Document, profile: str | None, profiles: Mapping[str, dict[str, Any]]) -> Draft:
-    draft = Draft(document)
+def _with_profile(document: Document, profile: str | None, profiles: Mapping[str, Data]) -> Layers:
+    layers = Layers(document)
     if profile is None:
-        return draft
+        return layers
     if profile not in profiles:
         hint = nearest(profile, [*profiles]) if profiles else "the file has no profiles"
         raise ConfigError(Problem(f"--profile {profile}", f"{document.file} has no profile of that name", hint))
-    draft.overlay(profiles[profile], where=lambda key: document.where(("profiles", profile, *key)), profile=profile)
-    return draft
+    layers.overlay(profiles[profile], where=lambda key: document.where(("profiles", profile, *key)), profile=profile)
+    return layers
 
 
-def _said(option: str) -> Callable[[Key], str]:
+def _always(option: str) -> Callable[[Key], str]:
     return lambda _: option
 
 
-def _validated(draft: Draft) -> SweepConfig:
+def _validated(layers: Layers) -> SweepConfig:
     try:
-        return SweepConfig.model_validate(draft.data)
+        return SweepConfig.model_validate(layers.data)
     except ValidationError as error:
         problems = []
         for detail in error.errors(include_url=False):
-            if detail["type"] == FOLLOWS:
+            if detail["type"] == FOLLOWS_ANOTHER:
                 continue
-            message, hint = sentence(detail, str(draft.data.get("model")))
-            where, key = draft.origin(place(detail))
+            message, hint = sentence(detail, str(layers.data.get("model")))
+            where, key = layers.origin(place(detail))
             problems.append(Problem(where, f"{'.'.join(map(str, key))}: {message}" if key else message, hint))
         raise ConfigError(*problems) from None

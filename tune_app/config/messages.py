@@ -1,11 +1,11 @@
-"""Pydantic's errors as sentences: where, what was expected, what was found, and the nearest valid word."""
+"""Pydantic's errors as sentences: the place, the expected and the actual value, and the nearest valid word."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from inspect import isclass
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -21,7 +21,7 @@ EXPECTED = {
     "float_type": "a number",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
-    "string_type": "a text",
+    "string_type": "a string",
     "bool_type": "true or false",
     "model_type": "a block of `key: value`",
     "model_attributes_type": "a block of `key: value`",
@@ -33,32 +33,32 @@ EXPECTED = {
     "greater_than_equal": "at least {ge}",
     "less_than": "below {lt}",
     "less_than_equal": "at most {le}",
-    "string_pattern_mismatch": "letters, digits, dots, dashes and underscores, 64 at most, no dot or dash first",
+    "string_pattern_mismatch": "letters, digits, dots, dashes and underscores, at most 64, starting with a letter or digit",
 }
-FOLLOWS = "default_factory_not_called"
-"""The type of an error that only says that another one stands before it."""
+FOLLOWS_ANOTHER = "default_factory_not_called"
+"""Pydantic reports this when an earlier field failed; skip it."""
 SECRET = re.compile(r"(key|token|password|secret)$", re.IGNORECASE)
 
 
 def place(error: ErrorDetails) -> Key:
-    """Where in the data an error lies: pydantic also names the chosen kind of distribution, which no file says."""
+    """Return the key of an error in the file. Pydantic adds the type of a distribution to it, which is dropped here."""
     key = error["loc"]
     return key[:2] + key[3:] if key[:1] == ("parameters",) and error["type"] != "fault" else key
 
 
 def sentence(error: ErrorDetails, model: str) -> tuple[str, str | None]:
-    """What must hold and what was found, in a configuration of a model; a hint."""
+    """Return the message for a pydantic error (expected and actual value) and an optional hint."""
     kind, value, ctx = error["type"], error["input"], error.get("ctx", {})
     if kind == "fault":
         return ctx["message"], ctx["hint"] or None
     if kind == "extra_forbidden":
-        return _unknown(error["loc"])
+        return _unknown_key(error["loc"])
     if kind == "missing":
         return "is required and missing", None
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _untyped(str(error["loc"][-1]), value, model)
+        return _without_type(str(error["loc"][-1]), value, model)
     if kind in ("literal_error", "enum"):
-        return _unlisted(str(ctx["expected"]), value)
+        return _not_in_list(str(ctx["expected"]), value)
     if kind in ("too_short", "string_too_short"):
         return "must not be empty", None
     if kind == "too_long":
@@ -68,8 +68,8 @@ def sentence(error: ErrorDetails, model: str) -> tuple[str, str | None]:
     return error["msg"].removeprefix("Value error, "), None
 
 
-def shown(value: Any) -> str:
-    """A value as the file says it, shortened."""
+def shown(value: object) -> str:
+    """Return a value as the file writes it, shortened."""
     if isinstance(value, dict):
         return "a block"
     if isinstance(value, list | tuple):
@@ -79,34 +79,34 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else f"{value!r:.60}"
 
 
-def _unknown(key: Key) -> tuple[str, str]:
+def _unknown_key(key: Key) -> tuple[str, str]:
     word = str(key[-1])
     if SECRET.search(word):
-        return "unknown key", "no secret belongs in this file; log in with `wandb login` or set WANDB_API_KEY"
+        return "unknown key", "secrets do not belong in this file; log in with `wandb login` or set WANDB_API_KEY"
     return "unknown key", nearest(word, [*_block(key[:-1]).model_fields])
 
 
 def _block(key: Key) -> type[BaseModel]:
-    """The class of the block at a place that pydantic names."""
+    """Return the class of the block at a key that pydantic names."""
     if key[:1] == ("parameters",):
         return DISTRIBUTIONS[str(key[2])]
     block: type[BaseModel] = SweepConfig
     for name in key:
-        if not isinstance(name, int):  # the place in a list says nothing of what stands there
+        if not isinstance(name, int):  # all elements of a list have the same type
             block = next(t for t in _types(block.model_fields[name].annotation) if issubclass(t, BaseModel))
     return block
 
 
-def _types(annotation: Any) -> Iterator[type]:
-    """The classes that an annotation is made of."""
+def _types(annotation: object) -> Iterator[type]:
+    """Yield the classes in an annotation."""
     if isclass(annotation) and not get_args(annotation):
         yield annotation
     for part in get_args(annotation):
         yield from _types(part)
 
 
-def _untyped(name: str, value: Any, model: str) -> tuple[str, str | None]:
-    if model in MODELS and name not in MODELS[model].parameters:  # a slip in parameters.NAME.high=..
+def _without_type(name: str, value: object, model: str) -> tuple[str, str | None]:
+    if model in MODELS and name not in MODELS[model].parameters:  # a misspelt name in parameters.NAME.high=..
         return f"{model} has no parameter of that name", nearest(name, [*MODELS[model].parameters])
     kinds = [*DISTRIBUTIONS]
     if not isinstance(value, dict) or "type" not in value:
@@ -114,7 +114,7 @@ def _untyped(name: str, value: Any, model: str) -> tuple[str, str | None]:
     return f"type must be one of {', '.join(kinds)}, not {shown(value['type'])}", nearest(str(value["type"]), kinds)
 
 
-def _unlisted(expected: str, value: Any) -> tuple[str, str | None]:
+def _not_in_list(expected: str, value: object) -> tuple[str, str | None]:
     words = re.findall(r"'([^']*)'", expected)
     if not words:
         return f"must be {expected}, not {shown(value)}", None

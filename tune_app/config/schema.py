@@ -1,4 +1,4 @@
-"""SweepConfig: all that a space file may say, with its defaults."""
+"""SweepConfig: every key of a space file, with its default and its meaning."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from search_spaces.distributions import Distribution, Plain, Scalar
 from search_spaces.space import Space
 from trainables.catalog import MODELS, sign
 from tune_app.config import checks
+from tune_app.config.rung_ladder import rung_ladder
 
 MOST_RUNGS = 50
 SECRET = re.compile(r"secret|key|token|password", re.IGNORECASE)
 LEAST_SHARE = 0.125
-"""Of a GPU: `gpu: auto` packs no more than eight trials on one."""
+"""Smallest share of a GPU. `gpu: auto` runs at most eight trials on one GPU."""
 
 
 class Block(BaseModel):
-    """A block of the file: frozen, without unknown keys, and "abc" is no number."""
+    """A block of the file. It is frozen, refuses unknown keys, and does not convert strings to numbers."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -33,11 +34,11 @@ class DataConfig(Block):
     """The images."""
 
     name: Literal["cifar10", "shapes", "folder"] = "cifar10"
-    """cifar10, shapes (drawn by program, no download), or folder."""
+    """cifar10, shapes (drawn by a program, no download), or folder."""
     path: str | None = Field(default=None, min_length=1)
-    """Of `folder`: DIR, which holds DIR/train/<class>/* and DIR/test/<class>/*."""
+    """Folder DIR for `name: folder`. It holds DIR/train/<class>/* and DIR/test/<class>/*."""
     resolution: int = 32
-    """Side of an image in pixels: 16 or 32, for folders also 48 or 64."""
+    """Side of an image in pixels: 16 or 32; for folders also 48 or 64."""
 
     @model_validator(mode="after")
     def _path_goes_with_folder(self) -> Self:
@@ -58,12 +59,12 @@ class DataConfig(Block):
 
 
 class MetricConfig(Block):
-    """A number that the sweep makes better."""
+    """The number that the sweep optimises."""
 
     name: str
     """A metric of the model; `kid` means the same for every trial."""
     goal: Literal["minimize", "maximize"] = Field(default_factory=lambda data: _natural_goal(data.get("name")))
-    """minimize, or for a metric of which more is better maximize; by default what the metric asks for."""
+    """minimize or maximize. The default is the right one for the metric."""
 
 
 def _natural_goal(metric: Any) -> Literal["minimize", "maximize"]:
@@ -76,33 +77,33 @@ class SearchConfig(Block):
     sampler: Literal["tpe", "random", "grid", "gp", "cmaes"] = "tpe"
     """Optuna's sampler."""
     trials: int = Field(default=40, ge=1, le=1_000_000)
-    """Trials in all, baselines included; a grid may end earlier."""
+    """Number of trials, baselines included. A grid may end earlier."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of proposals and trials."""
 
 
 class TrustConfig(Block):
-    """When a rung may stop trials: once it has proved to predict."""
+    """When a rung is trusted to stop trials: once it has been shown to predict the end."""
 
     trials: int = Field(default=4, ge=2)
     """Finished trials that must have a value at the rung."""
     tau: float = Field(default=0.3, ge=-1, le=1)
-    """Kendall's tau-b between rung and end that those trials must show."""
+    """Kendall's tau-b between rung and end that these trials must reach."""
 
 
 class SchedulerConfig(Block):
-    """ASHA: at each rung only the best share of the trials goes on."""
+    """ASHA: only the best fraction of trials continues past each rung."""
 
     type: Literal["asha", "none"] = "asha"
     """none: every trial runs to max_kimg."""
     max_kimg: float = Field(default=20_000.0, gt=0)
-    """Length of a trial that is never stopped, in thousands of images seen."""
+    """Length of a full trial, in thousands of training images seen."""
     grace_kimg: float = Field(default=740.0, gt=0)
-    """First rung; no trial is stopped before it."""
+    """First rung. No trial is stopped earlier."""
     reduction_factor: float = Field(default=3.0, gt=1)
-    """Each rung is so many times the last one, and about one in so many trials goes on."""
+    """Ratio of one rung to the one before. About one in this many trials continues past a rung."""
     trust: TrustConfig | None = TrustConfig()
-    """null: every rung stops trials from the start, which is classic ASHA."""
+    """null: every rung stops trials from the start, as in classic ASHA."""
 
     @model_validator(mode="after")
     def _rungs_fit(self) -> Self:
@@ -122,50 +123,50 @@ def _known_features(features: str) -> str:
 
 
 class EvaluationConfig(Block):
-    """What an evaluation costs."""
+    """Cost of an evaluation."""
 
     samples: int = Field(default=512, ge=16)
-    """Images drawn at a rung."""
+    """Images sampled at a rung."""
     final_samples: int = Field(default=2000, ge=16)
-    """Images drawn at max_kimg."""
+    """Images sampled at max_kimg."""
     nfe: int = Field(default=100, ge=1)
-    """Network evaluations that one sampled image may cost."""
+    """Network evaluations allowed for one sampled image."""
     features: Annotated[str, AfterValidator(_known_features)] = "auto"
-    """Features behind kid: randconv (fixed), cnn (trained on the labels), inception:FILE, or auto: cnn with labels."""
+    """Features behind kid: randconv (fixed), cnn (trained on the labels), inception:FILE, or auto (cnn if there are labels)."""
     report_kimg: float = Field(default=50.0, gt=0)
-    """Losses are reported every so many kimg."""
+    """Interval between two reports of the losses, in kimg."""
 
 
 class RecheckConfig(Block):
-    """How the best trials are measured again when the sweep ends."""
+    """Re-evaluation of the best trials at the end of the sweep, with fresh seeds."""
 
     trials: int = Field(default=5, ge=0)
-    """How many; 0 leaves the sweep's own values."""
+    """Number of trials to re-evaluate. 0 keeps the sweep's own values."""
     draws: int = Field(default=3, ge=2)
-    """Times that each is measured, with seeds of its own."""
+    """Number of evaluations of each trial, each with its own seeds."""
     samples: int = Field(default=5000, ge=16)
-    """Images drawn each time."""
+    """Images sampled in each evaluation."""
     nfe: int = Field(default=1000, ge=1)
-    """Network evaluations that one sampled image may cost."""
+    """Network evaluations allowed for one sampled image."""
 
 
 def _share(gpu: Any) -> Any:
     if gpu == "auto" or (isinstance(gpu, int | float) and not isinstance(gpu, bool) and 0 <= gpu < inf):
         return gpu
-    raise ValueError(f"must be a number from 0 on, or auto, not {gpu!r}")
+    raise ValueError(f"must be a number, 0 or more, or auto, not {gpu!r}")
 
 
 class ResourcesConfig(Block):
-    """What a trial occupies."""
+    """Share of the machine that one trial occupies."""
 
     cpu: float = Field(default=2.0, gt=0)
     """CPU cores."""
     gpu: Annotated[float | Literal["auto"], BeforeValidator(_share)] = 0.25
-    """A share of one GPU up to 1, a whole number of GPUs, or auto: the smallest share that holds a trial, measured."""
+    """Share of one GPU up to 1, a whole number of GPUs, or auto: the smallest share that a trial fits in, measured."""
 
     @property
     def gpus(self) -> float:
-        """What a trial occupies; of auto, the least that it may turn out to be."""
+        """Number of GPUs that a trial occupies; for auto the smallest possible share."""
         return LEAST_SHARE if self.gpu == "auto" else self.gpu
 
     @model_validator(mode="after")
@@ -178,54 +179,52 @@ class ResourcesConfig(Block):
 def _address(storage: str) -> str:
     parts = urlsplit(storage)
     if not parts.scheme or "://" not in storage:
-        raise ValueError(f"must be an address like s3://BUCKET/FOLDER, not {storage!r}; a folder is named with --out")
+        raise ValueError(f"must be an address like s3://BUCKET/FOLDER, not {storage!r}; use --out for a folder")
     if parts.password or any(SECRET.search(name) for name in parse_qs(parts.query)):
-        raise ValueError("must not hold a key: credentials come from each node's own environment")
+        raise ValueError("must not contain a key; each node takes credentials from its own environment")
     return storage
 
 
 class BudgetConfig(Block):
-    """Limits at which the sweep ends, resumable."""
+    """Limits at which the sweep ends. It can be resumed."""
 
     hours: float | None = Field(default=None, gt=0)
     """Hours on the clock."""
     gpu_hours: float | None = Field(default=None, gt=0)
-    """Hours of training times the GPUs, or the share of one, that they occupied."""
+    """Hours of training, times the GPUs or the share of one that each trial occupied."""
     cpu_hours: float | None = Field(default=None, gt=0)
-    """Hours of training times the CPUs they occupied."""
+    """Hours of training, times the CPUs that each trial occupied."""
 
 
 class FailuresConfig(Block):
-    """What happens to a trial that fails."""
+    """Handling of trials that fail."""
 
     retries: int = Field(default=2, ge=0)
-    """Times that it is started again from its last checkpoint."""
+    """Number of times that a trial is started again from its last checkpoint."""
     checkpoint_kimg: float | None = Field(default=None, gt=0)
-    """Least kimg between two checkpoints, the rungs' own apart; null writes one at every report."""
+    """Smallest interval between two checkpoints in kimg. null writes one at every report. Rungs always write one."""
 
 
 class WandbConfig(Block):
     """Weights & Biases."""
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """auto: online where a key is found, else offline, which keeps all in the experiment for `tune_app sync`."""
+    """auto: online if a key is found, else offline. `tune_app sync` sends an offline sweep later."""
     project: str = Field(default="cifar10-generative-models", min_length=1)
-    """Project of the sweep and its runs."""
+    """Project of the Sweep and its runs."""
     entity: str | None = Field(default=None, min_length=1)
-    """Team or user; null takes the account's own."""
+    """Team or user. null takes the account's default."""
     finish_timeout: float = Field(default=60.0, gt=0)
-    """Seconds that the end of a sweep waits for W&B."""
+    """Seconds to wait for W&B at the end of a sweep."""
     log_model: bool = False
-    """Whether the winner's checkpoint becomes a model artifact."""
-    workspace: bool = False
-    """Whether a workspace of the sweep is made; needs `pip install 'tune_app[workspace]'`."""
+    """True uploads the winner's checkpoint as a model artifact."""
 
 
 class NotifyConfig(Block):
-    """Who is told when the sweep ends."""
+    """Notification at the end of the sweep."""
 
     webhook: str | None = Field(default=None, pattern=r"^https?://")
-    """Address that gets a small JSON: name, state, best, cost, where."""
+    """URL that gets a small JSON document by POST: name, state, best, cost, where."""
 
 
 def _number(version: Any) -> Any:
@@ -249,48 +248,48 @@ def _usual_metric(data: dict[str, Any]) -> MetricConfig:
 
 
 class SweepConfig(Block):
-    """One sweep: what is searched, how, for how long, on what."""
+    """Configuration of one sweep."""
 
     version: Annotated[Literal[1], BeforeValidator(_number)]
     """Version of this format."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     """Name of the experiment and its folder: letters, digits, dots, dashes and underscores."""
     model: Annotated[str, AfterValidator(_known_model), Field(json_schema_extra={"enum": [*MODELS]})]
-    """What is trained."""
+    """Model to train."""
     data: DataConfig = DataConfig()
     """The images."""
     metrics: list[Annotated[MetricConfig, BeforeValidator(_by_name)]] = Field(default=[], max_length=2)
-    """Instead of `metric` two that pull against each other: none is stopped early, and the answer is their front."""
+    """Two conflicting objectives instead of `metric`. No trial is stopped early, and the answer is their Pareto front."""
     metric: MetricConfig = Field(default_factory=_usual_metric)
-    """The number that the sweep makes better; by default the model's first: kid, for images."""
+    """Metric that the sweep optimises. The default is the model's first: kid for images."""
     parameters: dict[str, Distribution] = Field(min_length=1)
-    """What is searched, by the model's own names."""
+    """Searched parameters, by the model's names."""
     fixed: dict[str, Plain] = {}
-    """Values of parameters that are not searched; what is named nowhere keeps the model's default."""
+    """Values of parameters that are not searched. All others keep the model's defaults."""
     baselines: list[dict[str, Plain]] = []
-    """Known good points, run first and never stopped; what they leave out is sampled."""
+    """Known good points. They run first and are never stopped. Missing values are sampled."""
     search: SearchConfig = SearchConfig()
     """How trials are proposed."""
     scheduler: SchedulerConfig = SchedulerConfig()
     """When trials are evaluated and stopped."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """What an evaluation costs."""
+    """Cost of an evaluation."""
     recheck: RecheckConfig = RecheckConfig()
-    """How the best trials are measured again when the sweep ends."""
+    """Re-evaluation of the best trials at the end of the sweep, with fresh seeds."""
     resources: ResourcesConfig = ResourcesConfig()
-    """What a trial occupies."""
+    """Share of the machine that one trial occupies."""
     storage: Annotated[str, AfterValidator(_address)] | None = None
-    """Where checkpoints go if not into the experiment: s3://BUCKET/FOLDER, gs:// or any of fsspec's, from all nodes."""
+    """Address for checkpoints, reachable from all nodes: s3://BUCKET/FOLDER, gs:// or any of fsspec. null: the experiment."""
     budget: BudgetConfig = BudgetConfig()
     """Limits at which the sweep ends."""
     failures: FailuresConfig = FailuresConfig()
-    """What happens to a trial that fails."""
+    """Handling of trials that fail."""
     wandb: WandbConfig = WandbConfig()
     """Weights & Biases."""
     notify: NotifyConfig = NotifyConfig()
-    """Who is told when the sweep ends."""
+    """Notification at the end of the sweep."""
     profiles: dict[str, dict[str, Any]] = {}
-    """Named overlays of this file; null takes a parameter away. A loaded configuration has none left."""
+    """Named overlays of this file. In them null removes a parameter. A loaded configuration has none left."""
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -299,31 +298,23 @@ class SweepConfig(Block):
 
     @property
     def objectives(self) -> list[MetricConfig]:
-        """`metrics`, or the one metric."""
+        """The objectives: `metrics`, or the single `metric`."""
         return self.metrics or [self.metric]
 
     @property
     def rungs(self) -> list[float]:
-        """The kimg at which trials are evaluated: grace, times reduction_factor, the last exactly max_kimg.
-
-        Two objectives have no order by which to stop: every trial runs to max_kimg.
-        """
+        """Kimg at which trials are evaluated. With two objectives no trial can be stopped, so only max_kimg is left."""
         scheduler = self.scheduler
-        ladder: list[float] = []
-        if scheduler.type == "asha" and not self.metrics:
-            rung = scheduler.grace_kimg
-            while rung < scheduler.max_kimg:
-                ladder.append(rung)
-                rung *= scheduler.reduction_factor
-        return [*ladder, scheduler.max_kimg]
+        grace = scheduler.grace_kimg if scheduler.type == "asha" and not self.metrics else scheduler.max_kimg
+        return rung_ladder(grace, scheduler.max_kimg, scheduler.reduction_factor)
 
     @property
     def space(self) -> Space:
-        """What is searched."""
+        """The search space."""
         return Space(self.parameters, self.fixed)
 
     @property
     def constants(self) -> dict[str, Scalar]:
-        """The model's parameters that are not searched: its defaults, then `fixed`."""
+        """Values of the parameters that are not searched: the model's defaults, then `fixed`."""
         defaults = {name: p.default for name, p in MODELS[self.model].parameters.items() if name not in self.parameters}
         return {**defaults, **self.fixed}

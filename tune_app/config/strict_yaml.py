@@ -1,4 +1,4 @@
-"""Strict YAML: plain data, and where in the file each piece of it stands."""
+"""Strict YAML: plain data, and the line and column of each value."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import JsonValue
 
 from tune_app.errors import ConfigError, InputError, Problem
 
 Key = tuple[str | int, ...]
-"""A place in nested data: ("parameters", "lr", "low"), ("baselines", 0, "lr")."""
+"""Key in nested data: ("parameters", "lr", "low"), ("baselines", 0, "lr")."""
 MOST_BYTES = 1_000_000
 MOST_DEPTH = 12
 _TAG = "tag:yaml.org,2002:"
-# YAML 1.2: `on` and `yes` are words, 1e-5 is a number
+# as in YAML 1.2, `on` and `yes` are strings and 1e-5 is a number
 RESOLVERS = {
     _TAG + "null": (re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
     _TAG + "bool": (re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
@@ -34,14 +35,14 @@ RESOLVERS = {
 
 @dataclass(frozen=True)
 class Document:
-    """A file's data, and the line and column of each key or list element in it, from 1."""
+    """The data of a file, and the line and column (from 1) of each key and list element."""
 
     file: str
-    data: dict[str, Any]
+    data: dict[str, JsonValue]
     marks: Mapping[Key, tuple[int, int]]
 
     def where(self, key: Key) -> str:
-        """`file:line:column` of a place, or of the nearest one around it."""
+        """Return `file:line:column` of a key, or of the nearest one around it."""
         while key not in self.marks:
             key = key[:-1]
         line, column = self.marks[key]
@@ -49,7 +50,7 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """Read a file; whatever is not plain YAML 1.2 with text keys is refused with its place."""
+    """Read a file. Raise ConfigError with the place of anything that is not plain YAML 1.2 with string keys."""
     file = _shown(path)
     try:
         with path.open("rb") as stream:
@@ -57,7 +58,7 @@ def read(path: Path) -> Document:
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     if len(raw) > MOST_BYTES:
-        raise ConfigError(Problem(f"{file}:1:1", f"is larger than {MOST_BYTES} bytes: not a space file"))
+        raise ConfigError(Problem(f"{file}:1:1", f"is larger than {MOST_BYTES} bytes, too large for a space file"))
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -67,7 +68,7 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, *, file: str) -> Document:
-    """The document in a text."""
+    """Return the document in a string."""
     reader = _Reader(file)
     data = reader.value(_compose(text, file), ())
     if not isinstance(data, dict):
@@ -75,8 +76,8 @@ def parse(text: str, *, file: str) -> Document:
     return Document(file, data, reader.marks)
 
 
-def parse_value(text: str, *, where: str) -> Any:
-    """The value after `=` in a --set."""
+def parse_value(text: str, *, where: str) -> JsonValue:
+    """Return the value after `=` in --set."""
     try:
         return _Reader(where).value(_compose(text or "''", where), ())
     except ConfigError as error:
@@ -106,7 +107,7 @@ def _compose(text: str, file: str) -> yaml.Node:
         node = loader.get_node()
         if loader.check_node():
             mark = loader.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise _refuse(file, mark, "a second document starts here; a file holds one")
+            raise _refuse(file, mark, "a second document starts here; a file must hold one")
     except yaml.reader.ReaderError as error:
         where = _position(text[: error.position])
         raise ConfigError(Problem(f"{file}:{where}", f"character {error.character!r} is not allowed in YAML")) from None
@@ -118,20 +119,20 @@ def _compose(text: str, file: str) -> yaml.Node:
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes; refuses tags, anchors and depth before they are followed."""
+    """Loader that composes nodes, and refuses tags, anchors and deep nesting before it follows them."""
 
-    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 (PyYAML's own name and type)
+    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 (PyYAML's name and type)
     file = ""
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise _refuse(self.file, event.start_mark, "anchors (&) and aliases (*) are not read; write it out")
+            raise _refuse(self.file, event.start_mark, "anchors (&) and aliases (*) are not supported; write the value out")
         if getattr(event, "tag", None) is not None:
-            raise _refuse(self.file, event.start_mark, f"tags ({event.tag}) are not read; write plain YAML")
+            raise _refuse(self.file, event.start_mark, f"tags ({event.tag}) are not supported; write plain YAML")
         if self.depth >= MOST_DEPTH:
-            raise _refuse(self.file, event.start_mark, f"is nested more than {MOST_DEPTH} deep")
+            raise _refuse(self.file, event.start_mark, f"is nested more than {MOST_DEPTH} levels deep")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -143,13 +144,13 @@ for _tag, (_pattern, _first) in RESOLVERS.items():
 
 
 class _Reader:
-    """Nodes to data; collects the place of each."""
+    """Turns nodes into data and collects the place of each."""
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.marks: dict[Key, tuple[int, int]] = {(): (1, 1)}
 
-    def value(self, node: yaml.Node, key: Key) -> Any:
+    def value(self, node: yaml.Node, key: Key) -> JsonValue:
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, key)
         if isinstance(node, yaml.SequenceNode):
@@ -158,16 +159,16 @@ class _Reader:
             return [self.value(element, (*key, i)) for i, element in enumerate(node.value)]
         return self._scalar(node)
 
-    def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
-        data: dict[str, Any] = {}
+    def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, JsonValue]:
+        data: dict[str, JsonValue] = {}
         for name, value in node.value:
             if not isinstance(name, yaml.ScalarNode) or name.tag != _TAG + "str":
-                raise _refuse(self.file, name.start_mark, "a key must be text", "put it in quotes if it is meant so")
+                raise _refuse(self.file, name.start_mark, "a key must be a string", "put it in quotes")
             if name.value == "<<":
-                raise _refuse(self.file, name.start_mark, "merge keys (<<) are not read; write the values out")
+                raise _refuse(self.file, name.start_mark, "merge keys (<<) are not supported; write the values out")
             if name.value in data:
                 line = self.marks[(*key, name.value)][0]
-                raise _refuse(self.file, name.start_mark, f"the key {name.value} stands twice, first on line {line}")
+                raise _refuse(self.file, name.start_mark, f"the key {name.value} appears twice, first on line {line}")
             self._mark((*key, name.value), name)
             data[name.value] = self.value(value, (*key, name.value))
         return data
@@ -175,7 +176,7 @@ class _Reader:
     def _mark(self, key: Key, node: yaml.Node) -> None:
         self.marks[key] = (node.start_mark.line + 1, node.start_mark.column + 1)
 
-    def _scalar(self, node: yaml.Node) -> Any:
+    def _scalar(self, node: yaml.Node) -> JsonValue:
         text: str = node.value
         kind = node.tag.removeprefix(_TAG)
         if kind in ("int", "float"):
@@ -183,9 +184,9 @@ class _Reader:
         return {"null": None, "bool": text.lower() == "true"}.get(kind, text)
 
     def _number(self, node: yaml.Node, text: str, kind: str) -> int | float:
-        if kind == "int" and len(text) <= 18:  # fits 64 bits
+        if kind == "int" and len(text) <= 18:  # fits into 64 bits
             return int(text)
         number = float("nan") if text[-1] in "fFnN" else float(text)  # .inf, .nan
         if kind == "int" or not isfinite(number):
-            raise _refuse(self.file, node.start_mark, f"{text[:40]} is not a finite number that fits")
+            raise _refuse(self.file, node.start_mark, f"{text[:40]} is not a finite number of 64 bits")
         return number

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from trainables import storage
 from trainables.files import write_file
-from tune_app.config.load import dump, load, restored
+from tune_app.config.load import dump, load_resolved, restored
 from tune_app.config.schema import SweepConfig
 from tune_app.errors import InputError
 from tune_app.experiment.log import read
@@ -98,7 +98,7 @@ class Experiment:
             if not logged:
                 raise InputError(f"{self.sweep_yaml} is missing, and the log does not hold the configuration")
             write_file(self.sweep_yaml, dump(restored(logged, self.events)))
-        return load(self.sweep_yaml, set=changes)
+        return load_resolved(self.sweep_yaml, changes)
 
     def profile(self) -> str | None:
         """Return the profile that the manifest names, if any."""
