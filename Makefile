@@ -1,13 +1,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check lint format schema torture
+.PHONY: run test test-fast check lint format schema torture
 
 run: .venv/installed
 	$(BIN)/python -m tune_app run ncsn_space.yaml
 
 test: .venv/installed
 	$(BIN)/python -m pytest -q
+
+test-fast: .venv/installed
+	$(BIN)/python -m pytest -q -m "not ray"
 
 check: lint test
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from trainables.catalog import MODELS
 from tune_app.cli import cli
@@ -36,3 +37,11 @@ def test_every_key_of_a_space_file_is_explained() -> None:
 def test_every_link_leads_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+def test_the_help_shows_the_whole_summary_of_each_command_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = " ".join(CliRunner().invoke(cli, ["--help"]).output.split())
+    for name, command in cli.commands.items():
+        assert command.help
+        assert f"{name} {' '.join(command.help.split(chr(10) * 2)[0].split())}" in text

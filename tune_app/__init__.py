@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tune_app.config.schema import SweepConfig
@@ -18,15 +18,24 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path: str | Path, *, profile: str | None = None, set: Mapping[str, Any] | None = None) -> SweepConfig:
-    """The configuration in the file `path`, or in the shipped one of that name; raises ConfigError with its place."""
-    from tune_app.config.load import find, load
+def load(path: str | Path, *, profile: str | None = None, set: Mapping[str, object] | None = None) -> SweepConfig:
+    """Return the configuration in the file at `path`, or in the shipped one of that name.
 
-    return load(find(str(path)), profile=profile, set=set or {})
+    Without `profile`, this follows the rule of the command line: the file as it stands on a machine with a GPU, the
+    profile `laptop` elsewhere. `none` is the file as it stands. Raise ConfigError with the place of each mistake.
+    """
+    from tune_app.cluster.this_machine import local_gpus
+    from tune_app.config.load import load, profile_names
+    from tune_app.config.profile import choose_profile
+    from tune_app.config.space_file import find_space
+
+    space = find_space(path)
+    choice = choose_profile(profile, profile_names(space), local_gpus)
+    return load(space, profile=choice.profile, set=set)
 
 
 def run(config: SweepConfig, *, out: str | Path = "experiments", address: str | None = None) -> Experiment:
-    """Run a sweep to its end and return its experiment; raises InputError where it cannot start."""
+    """Run a sweep to its end and return its experiment. Raise InputError if it cannot start."""
     from tune_app.driver.sweep import run_sweep
 
     return run_sweep(config, out=Path(out), address=address)

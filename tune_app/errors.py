@@ -1,4 +1,4 @@
-"""The tree of errors: what a user is told, and the exit code that goes with it."""
+"""The errors that a user sees, each with its exit code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class TuneAppError(Exception):
-    """It ran and failed; `hint` is the next step to take."""
+    """Something ran and failed. `hint` is the next step to take."""
 
     exit_code = 1
 
@@ -18,30 +18,30 @@ class TuneAppError(Exception):
 
 
 class InputError(TuneAppError):
-    """The input was wrong and nothing ran."""
+    """The input was wrong, and nothing ran."""
 
     exit_code = 2
 
 
 class StorageError(TuneAppError):
-    """A disk that takes no more, or is gone; what is in the log stays, and the sweep can be carried on."""
+    """The experiment cannot be written any more. The log keeps what it has, and the sweep can be resumed."""
 
     @classmethod
     def of(cls, error: OSError, path: object) -> StorageError:
-        """The sentence for what the operating system said of `path`."""
+        """Return the error with a sentence for the operating system's error about `path`."""
         why = {
             errno.ENOSPC: "the disk is full",
             errno.EDQUOT: "the quota on the disk is used up",
             errno.EFBIG: "the file would exceed the size allowed",
             errno.EROFS: "the file system has become read-only",
-            errno.ENOENT: "it is no longer where it was",
+            errno.ENOENT: "the file or folder no longer exists",
         }.get(error.errno or 0, f"the storage fails ({error.strerror or error})")
-        return cls(f"{error.filename or path}: {why}", hint="mend that, then resume; all that was reported is kept")
+        return cls(f"{error.filename or path}: {why}", hint="fix this, then resume; all reports are kept")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a configuration; where: `file:line:column`, or the option that said it."""
+    """One mistake in a configuration. `where` is `file:line:column`, or an option."""
 
     where: str
     message: str
@@ -52,7 +52,7 @@ class Problem:
 
 
 class ConfigError(InputError):
-    """A configuration was refused; the message has a line for each problem, its hint below it."""
+    """A configuration was refused. The message has a line for each problem, with its hint below."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(map(str, problems)))

@@ -1,4 +1,4 @@
-"""A configuration as arithmetic: trials, rungs, marks, images. Trains nothing and imports neither torch nor ray."""
+"""The plan of a sweep: trials, rungs, cost and the text that shows them. Imports neither torch nor ray."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tune_app.config.schema import SweepConfig
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep would do; kimg are thousands of training images."""
+    """Counts and costs of a sweep. kimg are thousands of training images."""
 
     name: str
     model: str
@@ -21,7 +21,7 @@ class Plan:
     baselines: int
     rungs: list[float]
     survivors: list[int]
-    """Trials expected at each rung if every rung is trusted from the start: the least that will be trained."""
+    """Trials expected at each rung if every rung is trusted from the start, which is the least possible training."""
     kimg_least: float
     kimg_most: float
     sampling_settings: int
@@ -36,7 +36,7 @@ class Plan:
 
 
 def make_plan(config: SweepConfig) -> Plan:
-    """The plan of `config`: counts, rungs and the least and most that would be trained."""
+    """Return the plan of `config`."""
     ladder = config.rungs
     trials = max(trial_count(config), 1)
     survivors = [trials]
@@ -66,7 +66,7 @@ RUNG_SETTINGS, FINAL_SETTINGS = 3, 5
 
 
 def trial_count(config: SweepConfig) -> int:
-    """Trials that would be asked for; a grid has no more than its points and the baselines."""
+    """Return the number of trials. A grid has no more than its points and the baselines."""
     if config.search.sampler != "grid":
         return config.search.trials
     return min(config.search.trials, len(config.baselines) + len(config.space.grid()))
@@ -80,16 +80,18 @@ def metric_warnings(config: SweepConfig) -> list[str]:
 
 
 def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
-    """What would run, in words."""
+    """Return the plan as text."""
     ladder = " -> ".join(f"{rung:g}" for rung in plan.rungs)
     asha = config.scheduler
     stopping = (
         "no trial is stopped early"
         if len(plan.rungs) == 1
-        else f"ASHA keeps the best 1/{asha.reduction_factor:g} of a rung"
+        else f"ASHA continues the best 1/{asha.reduction_factor:g} at a rung"
     )
     if len(plan.rungs) > 1 and asha.trust:
-        stopping += f" once {asha.trust.trials} finished trials agree with it (tau >= {asha.trust.tau:g})"
+        stopping += (
+            f", once {asha.trust.trials} finished trials show that it predicts the end (tau >= {asha.trust.tau:g})"
+        )
     lines = [
         f"plan: {plan.trials} trials of {plan.model} ({plan.baselines} of them baselines), {_goals(config)}",
         *_data_lines(config),
@@ -104,7 +106,8 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
     if MODELS[config.model].uses_images and config.recheck.trials:
         again = config.recheck
         lines.append(
-            f"  the best {again.trials} are measured again at the end: {again.draws} times {again.samples} samples"
+            f"  the best {again.trials} are re-evaluated at the end with fresh seeds: "
+            f"{again.draws} times {again.samples} samples"
         )
     lines += [f"  budget: {limits}"] if limits else []
     return [*lines, *(f"warning: {warning}" for warning in metric_warnings(config))]

@@ -24,8 +24,8 @@ from tune_app.cluster import ray as cluster
 
 def branin(gpu, trials):
     few = {"scheduler.type": "none", "scheduler.max_kimg": 3, "search.sampler": "random", "failures.retries": 0}
-    return load("branin_space.yaml", name=f"share-{gpu}", trials=trials, wandb="disabled",
-                set={**few, "resources.cpu": 0.1, "resources.gpu": gpu})
+    named = {"name": f"share-{gpu}", "search.trials": trials, "wandb.mode": "disabled"}
+    return load("branin_space.yaml", set={**few, **named, "resources.cpu": 0.1, "resources.gpu": gpu})
 
 first = branin(0.25, 16)
 with cluster.started(first.resources, None) as ray:

@@ -115,7 +115,7 @@ def test_a_job_that_is_stopped_carries_on_when_it_is_submitted_again(
     submit("--stop", job)
     wait_for(lambda: json.loads(submit("--status", job, "--json"))["exit_code"] is not None)
     assert json.loads(submit("--status", job, "--json")) == {"job": job, "state": "STOPPED", "exit_code": 130}
-    assert "carry on with" in submit("--logs", job)
+    assert "resume with" in submit("--logs", job)
     said = submit(*night)
     assert "night: completed" in said, said
     (experiment,) = out.iterdir()

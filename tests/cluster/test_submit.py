@@ -15,7 +15,7 @@ import pytest
 
 import search_spaces
 from tests.conftest import Cli
-from tune_app.commands.submit import exit_code
+from tune_app.commands.submit import job_exit_code
 
 BRANIN = Path(search_spaces.__file__).with_name("branin_space.yaml")
 HOSTILE = (".env", "id_rsa", "wandb/run.json", "secret.py", "tune_app/mine.py", "search_spaces/token.yaml", "big.bin")
@@ -60,7 +60,7 @@ def test_a_shipped_space_goes_with_its_package_and_a_relative_folder_is_the_head
      ("FAILED", None, 1), ("STOPPED", None, 130)],
 )  # fmt: skip
 def test_the_exit_code_is_the_drivers_where_it_is_one_of_ours(state: str, code: int | None, left: int) -> None:
-    assert exit_code(state, code) == left
+    assert job_exit_code(state, code) == left
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def test_a_cluster_of_another_ray_is_refused_and_an_open_one_warned_about(cli: C
     with dashboard(lambda _: (200, version("2.1.0"))) as address:
         done = cli("submit", "branin_space.yaml", "--address", address)
     assert done.returncode == 2
-    assert f"warning: {address} takes jobs from anybody who reaches it" in done.stdout
+    assert f"warning: {address} accepts jobs from anyone who can reach it" in done.stdout
     assert f"error: --address {address}: the cluster runs Ray 2.1.0, this is Ray " in done.stderr
 
 
@@ -110,7 +110,7 @@ def test_the_token_of_rays_own_places_is_shown_and_a_wrong_one_is_a_sentence(cli
         done = cli("submit", "--status", "raysubmit_1", "--address", address, env=environment)
     assert done.returncode == 2
     assert seen == [None, "Bearer hunter2hunter2"]
-    assert f"error: --address {address}: the cluster does not take this token, or none was found" in done.stderr
+    assert f"error: --address {address}: the cluster rejected the token, or no token was found" in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
 
 
@@ -118,8 +118,8 @@ def test_the_token_of_rays_own_places_is_shown_and_a_wrong_one_is_a_sentence(cli
     ("address", "said"),
     [
         ("http://127.0.0.1:1", "nothing answers there"),
-        ("ray://127.0.0.1:10001", "submit talks to the cluster's dashboard"),
-        ("auto", "submit talks to the cluster's dashboard"),
+        ("ray://127.0.0.1:10001", "submit needs the address of the cluster's dashboard"),
+        ("auto", "submit needs the address of the cluster's dashboard"),
     ],
 )
 def test_an_address_that_is_no_dashboard_is_a_sentence(cli: Cli, address: str, said: str) -> None:

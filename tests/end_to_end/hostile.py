@@ -41,7 +41,7 @@ YAML: dict[str, tuple[str, str | bytes, str]] = {
     "two megabytes": ("run", FILE + "#" * 2_000_000, "is larger than"),
     "two documents": ("plan", FILE + "---\n" + FILE, "second document"),
     "name that leaves the folder": ("run", FILE.replace("name: a", "name: ../../evil"), "../../evil"),
-    "folder that is a secret": ("validate", FILE + "wandb: {api_key: abc}\n", "no secret belongs"),
+    "folder that is a secret": ("validate", FILE + "wandb: {api_key: abc}\n", "secrets do not belong"),
     "nothing": ("validate", "", "is empty"),
 }
 BRANIN = ("run", "branin_space.yaml")
@@ -163,7 +163,7 @@ BAD_DATA: dict[str, tuple[Make, str]] = {
 
 def experiment(folder: Path, *events: dict[str, Any] | str | bytes, config: bool = True) -> Path:
     """An interrupted sweep of Branin, with `events` (or a line as it stands) after its first."""
-    resolved = load("branin_space.yaml", trials=2)
+    resolved = load("branin_space.yaml", set={"search.trials": 2})
     first: dict[str, Any] = {"event": "sweep_started", "time": TIME, "name": "branin", "seed": 0, "data": ""}
     if config:
         first["config"] = resolved.model_dump(mode="json", exclude={"profiles"})

@@ -92,9 +92,9 @@ def test_plan_says_what_would_run(cli: Cli) -> None:
 
 def test_the_first_line_says_which_profile_why_and_how_to_choose(cli: Cli) -> None:
     without = cli("plan", "ncsn_space.yaml", env={"CUDA_VISIBLE_DEVICES": ""}).stdout.splitlines()[0]
-    assert without == "profile: laptop, as no GPU was found; choose with --profile {none, laptop}"
+    assert without == "profile: laptop (no GPU found); available with --profile: none, laptop"
     with_one = cli("plan", "ncsn_space.yaml", env={"CUDA_VISIBLE_DEVICES": "0"}).stdout.splitlines()[0]
-    assert with_one.startswith("profile: none, the file as it stands (1 GPU(s) found)")
+    assert with_one.startswith("profile: none (1 GPU found)")
 
 
 def test_the_schema_that_is_printed_is_the_one_that_ships(cli: Cli) -> None:

@@ -66,7 +66,7 @@ def test_a_sweep_goes_on_whatever_ended_it(start: Start, cli: Cli, folder: Path)
     output, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130, output
     assert time.monotonic() - began < 30
-    assert "carry on with: python -m tune_app resume experiments/night-" in output
+    assert "resume with: python -m tune_app resume experiments/night-" in output
     assert ": interrupted; " in cli("status", "latest").stdout
     parked = [record for record in the_experiment(folder).records() if record.kimg > record.rungs[-1].kimg]
     assert parked, "between two rungs, as no one waits for the next"

@@ -19,7 +19,7 @@ SPACES = {"ncsn": {"sigma_begin", "sigma_end", "num_scales", "lr"}, "beta_vae": 
 
 def config(model: str, seed: int, sampler: str = "tpe") -> SweepConfig:
     """As it ships."""
-    return load(f"{model}_space.yaml", set={"search.trials": TRIALS, "search.sampler": sampler}, seed=seed)
+    return load(f"{model}_space.yaml", set={"search.trials": TRIALS, "search.sampler": sampler, "search.seed": seed})
 
 
 def value(params: Params) -> float:

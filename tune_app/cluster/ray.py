@@ -48,7 +48,7 @@ LOCAL = {
     "RAY_AUTH_MODE": "token",
 }
 JOINED = {"RAY_NUM_REDIS_GET_RETRIES": "3"}  # something listens there; what does not let us in now will not in a minute
-PLACES = "RAY_AUTH_TOKEN, a file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token"
+CREDENTIAL_PLACES = "RAY_AUTH_TOKEN, a file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token"
 SECRETS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 CONNECT_SECONDS, LOOK_SECONDS, WORD_SECONDS = 5.0, 2.0, 60.0
 PATIENCE_SECONDS = 1800.0
@@ -156,6 +156,14 @@ def use_token() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
+def token_rejected(address: str) -> InputError:
+    """Return the error for a cluster that rejects our token."""
+    return InputError(
+        f"--address {address}: the cluster rejected the token, or no token was found",
+        hint=f"put the cluster's token into {CREDENTIAL_PLACES}",
+    )
+
+
 def _connect(**arguments: Any) -> None:
     """ray.init, with a sentence where it fails."""
     import ray
@@ -171,9 +179,7 @@ def _connect(**arguments: Any) -> None:
     except SystemExit:  # what Ray makes of a SIGTERM while it starts
         raise KeyboardInterrupt from None
     except AuthenticationError:
-        raise InputError(f"--address {where}: the cluster does not take this token, or none was found",
-            hint=f"put the cluster's own into {PLACES}",
-        ) from None  # fmt: skip
+        raise token_rejected(where) from None
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         lines = [line.strip() for line in str(error).strip().splitlines()]
         if lines[0].startswith("Version mismatch"):
@@ -186,7 +192,7 @@ def _connect(**arguments: Any) -> None:
             raise InputError(f"Ray did not start on this machine: {lines[0]}") from None
         raise InputError(
             f"--address {where}: there is no Ray, or one that does not take this token ({lines[0]})",
-            hint=f"the token is looked for in {PLACES}",
+            hint=f"the token is looked for in {CREDENTIAL_PLACES}",
         ) from None
     except Exception as error:
         if type(error) is not Exception:  # which is all that Ray says of a node that does not come up in time

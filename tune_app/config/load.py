@@ -34,7 +34,9 @@ class Overrides:
 
     def layers(self) -> list[tuple[str, Data]]:
         """Return (option as typed, data) for each option that is given."""
-        data = None if self.data is None else dict(zip(("name", "path"), split_data_option(self.data), strict=True))
+        data: JsonValue = (
+            None if self.data is None else dict(zip(("name", "path"), split_data_option(self.data), strict=True))
+        )
         values: list[tuple[str, str, JsonValue]] = [
             (f"--data {self.data}", "data", data),
             (f"--trials {self.trials}", "search.trials", self.trials),
@@ -54,7 +56,7 @@ def load(
 ) -> SweepConfig:
     """Read the space file at `path`, or the shipped one of that name. Strings in `set` are read as YAML.
 
-    Raise ConfigError with every problem. Profiles that are not chosen are checked too, so a mistake in them shows early.
+    Raise ConfigError with every problem, those of profiles that are not chosen included.
     """
     document = read(find_space(path))
     profiles = _profiles(document)
@@ -72,7 +74,7 @@ def load(
 
 def load_resolved(path: Path, set: Mapping[str, object] | None = None) -> SweepConfig:
     """Read the sweep.yaml of an experiment, which an earlier version may have written."""
-    document = read(path)
+    document = read(find_space(path))
     _drop_workspace(document.data)
     layers = Layers(document)
     for key, value in (set or {}).items():

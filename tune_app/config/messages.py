@@ -33,7 +33,7 @@ EXPECTED = {
     "greater_than_equal": "at least {ge}",
     "less_than": "below {lt}",
     "less_than_equal": "at most {le}",
-    "string_pattern_mismatch": "letters, digits, dots, dashes and underscores, at most 64, starting with a letter or digit",
+    "string_pattern_mismatch": "letters, digits, dots, dashes and underscores, at most 64, no dot or dash first",
 }
 FOLLOWS_ANOTHER = "default_factory_not_called"
 """Pydantic reports this when an earlier field failed; skip it."""

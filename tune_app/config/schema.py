@@ -132,7 +132,7 @@ class EvaluationConfig(Block):
     nfe: int = Field(default=100, ge=1)
     """Network evaluations allowed for one sampled image."""
     features: Annotated[str, AfterValidator(_known_features)] = "auto"
-    """Features behind kid: randconv (fixed), cnn (trained on the labels), inception:FILE, or auto (cnn if there are labels)."""
+    """Features behind kid: randconv (fixed), cnn (trained on the labels), inception:FILE, or auto (cnn with labels)."""
     report_kimg: float = Field(default=50.0, gt=0)
     """Interval between two reports of the losses, in kimg."""
 
@@ -259,7 +259,7 @@ class SweepConfig(Block):
     data: DataConfig = DataConfig()
     """The images."""
     metrics: list[Annotated[MetricConfig, BeforeValidator(_by_name)]] = Field(default=[], max_length=2)
-    """Two conflicting objectives instead of `metric`. No trial is stopped early, and the answer is their Pareto front."""
+    """Two objectives instead of `metric`. No trial is stopped early, and the answer is their Pareto front."""
     metric: MetricConfig = Field(default_factory=_usual_metric)
     """Metric that the sweep optimises. The default is the model's first: kid for images."""
     parameters: dict[str, Distribution] = Field(min_length=1)
@@ -279,7 +279,7 @@ class SweepConfig(Block):
     resources: ResourcesConfig = ResourcesConfig()
     """Share of the machine that one trial occupies."""
     storage: Annotated[str, AfterValidator(_address)] | None = None
-    """Address for checkpoints, reachable from all nodes: s3://BUCKET/FOLDER, gs:// or any of fsspec. null: the experiment."""
+    """Address for checkpoints, for all nodes: s3://BUCKET/FOLDER, gs:// or any of fsspec. null: the experiment."""
     budget: BudgetConfig = BudgetConfig()
     """Limits at which the sweep ends."""
     failures: FailuresConfig = FailuresConfig()

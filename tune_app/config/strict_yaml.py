@@ -128,7 +128,9 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise _refuse(self.file, event.start_mark, "anchors (&) and aliases (*) are not supported; write the value out")
+            raise _refuse(
+                self.file, event.start_mark, "anchors (&) and aliases (*) are not supported; write the value out"
+            )
         if getattr(event, "tag", None) is not None:
             raise _refuse(self.file, event.start_mark, f"tags ({event.tag}) are not supported; write plain YAML")
         if self.depth >= MOST_DEPTH:

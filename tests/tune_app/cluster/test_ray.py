@@ -37,7 +37,7 @@ def test_a_cluster_of_other_versions_is_one_sentence(monkeypatch: pytest.MonkeyP
 
 def test_a_token_that_is_not_taken_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "init", failing(AuthenticationError("Unauthenticated")))
-    with pytest.raises(InputError, match="the cluster does not take this token"):
+    with pytest.raises(InputError, match="the cluster rejected the token"):
         cluster.join("auto")
 
 

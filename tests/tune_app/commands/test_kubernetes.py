@@ -135,7 +135,7 @@ def test_what_is_mounted_is_in_the_same_output() -> None:
     assert worker["volumes"] == [claimed]
 
 
-def test_a_retry_carries_on_with_the_options_that_were_given() -> None:
+def test_a_retry_resumes_with_the_same_options() -> None:
     sets = ("search.seed=3", 'search={trials: 5, sampler: "random"}')
     options = ["--name", "Night.1", "--profile", "laptop", "--wandb", "offline", "--out", "/nfs/runs"]
     space, _, job = manifest(
@@ -146,10 +146,10 @@ def test_a_retry_carries_on_with_the_options_that_were_given() -> None:
     given = list(zip(words[5::2], words[6::2], strict=True))
     assert given == [
         ("--resume", "Night.1"),
+        ("--address", "auto"),
         ("--profile", "laptop"),
         ("--wandb", "offline"),
         *(("--set", s) for s in sets),
-        ("--address", "auto"),
         ("--out", "/nfs/runs"),
     ]
     assert job["metadata"]["name"] == "tune-app-night-1"

@@ -17,7 +17,7 @@ from trainables.beta_vae.task import BetaVae
 from trainables.catalog import MODELS
 from trainables.contract import DataSpec, RunSpec, Scalar
 from trainables.trial import Trial
-from tune_app.commands.measure_checkpoint import STEP_SIZES, score
+from tune_app.commands.measure_checkpoint import STEP_SIZES, MeasureRequest, measure_checkpoint
 from tune_app.config.load import dump, load
 from tune_app.errors import InputError
 from tune_app.experiment.out_folder import create
@@ -38,7 +38,7 @@ def small_measures() -> Iterator[None]:
 
 def measured(path: Path, sets: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
     given = {"data": None, "resolution": None, "samples": 16, "nfe": 6, "seed": 0, **more}
-    return score(path, sets or {}, say=lambda line: None, **given)
+    return measure_checkpoint(MeasureRequest(path, sets=sets or {}, **given), say=lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -148,5 +148,5 @@ def test_a_checkpoint_that_lies_about_itself_is_refused(spec: dict[str, Any], tr
     liar = shutil.copytree(trained, tmp_path / "liar")
     about = json.loads((liar / "about.json").read_text())
     (liar / "about.json").write_text(json.dumps({**about, "spec": spec}))
-    with pytest.raises(InputError, match="does not say of which model"):
+    with pytest.raises(InputError, match="does not say which model"):
         measured(liar)

@@ -13,10 +13,13 @@ import pytest
 import yaml
 
 import search_spaces
+import tune_app
 from search_spaces.distributions import Categorical, Float, Int
 from tests.tune_app.config.refused import GOOD
-from tune_app.config import SweepConfig, dump, find, load, profile_names, schema
-from tune_app.config.load import model_parameters
+from tune_app.config import Overrides, SweepConfig, dump, find_space, load, profile_names, schema
+from tune_app.config.load import load_resolved, restored
+from tune_app.config.model_parameters import model_parameters
+from tune_app.config.profile import choose_profile
 from tune_app.errors import ConfigError, InputError
 
 FOLDER = Path(search_spaces.__file__).parent
@@ -90,12 +93,12 @@ def test_without_a_profile_the_file_stands(file: Path) -> None:
 
 
 def test_set_overrules_options_and_options_overrule_the_profile(file: Path) -> None:
-    assert load(file, profile="small", trials=5).search.trials == 5
-    assert load(file, profile="small", trials=5, set={"search.trials": "6"}).search.trials == 6
+    assert load(file, profile="small", overrides=Overrides(trials=5)).search.trials == 5
+    assert load(file, profile="small", overrides=Overrides(trials=5), set={"search.trials": "6"}).search.trials == 6
 
 
 def test_options_reach_their_keys(file: Path) -> None:
-    config = load(file, data="folder:/my images", seed=7, name="b", wandb="offline")
+    config = load(file, overrides=Overrides(data="folder:/my images", seed=7, name="b", wandb="offline"))
     assert (config.data.name, config.data.path) == ("folder", "/my images")
     assert (config.search.seed, config.name, config.wandb.mode) == (7, "b", "offline")
 
@@ -129,7 +132,7 @@ def test_set_reaches_any_key(file: Path, key: str, value: Any, found: Any) -> No
         ("search.trials", "many", "search.trials: must be a whole number, not 'many'"),
         ("parameters.lr.low", "0.5", "parameters.lr: high (0.1) must be above low (0.5)"),
         ("scheduler.max_kimg", "1", "scheduler: grace_kimg (740) must not exceed max_kimg (1)"),
-        ("name.first", "a", "name: must be a text, not a block"),
+        ("name.first", "a", "name: must be a string, not a block"),
         ("search.trials", "[1", "is not YAML"),
         ("search.trials", "!!int 3", "tags"),
         ("search.trials", "", "search.trials: must be a whole number, not ''"),
@@ -151,14 +154,14 @@ def test_a_bad_set_is_named(file: Path, key: str, value: str, words: str) -> Non
         ({"data": "shapes:x"}, "--data shapes:x: data: path (x) goes with name: folder"),
         ({"name": "../evil"}, "--name ../evil: name: must be letters"),
         ({"wandb": "on"}, "--wandb on: wandb.mode: must be one of auto, online"),
-        ({"profile": "smal"}, "--profile smal: "),
     ],
 )
 def test_a_bad_option_is_named(file: Path, options: dict[str, Any], said: str) -> None:
-    assert refusal(file, **options).startswith(said)
+    assert refusal(file, overrides=Overrides(**options)).startswith(said)
 
 
 def test_an_unknown_profile_gets_the_nearest(file: Path) -> None:
+    assert refusal(file, profile="smal").startswith("--profile smal: ")
     assert "did you mean small?" in refusal(file, profile="smal")
 
 
@@ -205,11 +208,11 @@ def test_words_that_look_like_something_else_survive_a_round_trip(tmp_path: Path
 
 def test_find_prefers_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert find("ncsn_space.yaml") == FOLDER / "ncsn_space.yaml"
+    assert find_space("ncsn_space.yaml") == FOLDER / "ncsn_space.yaml"
     (tmp_path / "ncsn_space.yaml").write_text(GOOD)
     assert load("ncsn_space.yaml").name == "a"
     with pytest.raises(InputError):
-        find("elsewhere/ncsn_space.yaml")
+        find_space("elsewhere/ncsn_space.yaml")
 
 
 def test_a_file_in_the_current_folder_is_named_as_it_was_asked_for(
@@ -239,3 +242,39 @@ def test_importing_the_configuration_imports_nothing_heavy() -> None:
     heavy = "{'torch', 'ray', 'wandb', 'optuna', 'numpy'}"
     code = f"import sys, tune_app.config; found = {heavy} & set(sys.modules); assert not found, found"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_experiment_with_the_former_key_workspace_still_loads(tmp_path: Path) -> None:
+    config = load("branin_space.yaml")
+    saved = yaml.safe_load(dump(config))
+    saved["wandb"]["workspace"] = False
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(saved))
+    assert load_resolved(path) == restored(saved, path) == config
+    assert saved["wandb"]["workspace"] is False, "the log's own data stays as it is"
+    with pytest.raises(ConfigError, match="unknown key"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("requested", "available", "gpus", "profile", "reason"),
+    [
+        (None, ["laptop"], 0, "laptop", "no GPU found"),
+        (None, ["laptop"], 2, None, "2 GPUs found"),
+        (None, ["small"], 0, None, "the file has no profile laptop"),
+        ("none", ["laptop"], 0, None, "requested"),
+        ("small", ["laptop"], 2, "small", "requested"),
+    ],
+)
+def test_the_profile_follows_the_request_and_then_the_gpus(
+    requested: str | None, available: list[str], gpus: int, profile: str | None, reason: str
+) -> None:
+    assert choose_profile(requested, available, lambda: gpus) == (profile, reason)
+
+
+def test_python_chooses_the_profile_as_the_command_line_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert tune_app.load("ncsn_space.yaml") == load("ncsn_space.yaml", profile="laptop")
+    assert tune_app.load("ncsn_space.yaml", profile="none") == load("ncsn_space.yaml")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert tune_app.load("ncsn_space.yaml") == load("ncsn_space.yaml")

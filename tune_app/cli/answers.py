@@ -1,0 +1,40 @@
+"""Commands about answers: best, sync."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from tune_app.cli.options import as_json, experiment_argument, find_in_out
+from tune_app.cli.output import show
+from tune_app.cli.root import cli
+
+
+@cli.command()
+@experiment_argument
+@find_in_out
+@as_json
+def best(experiment: str, out: Path, as_json: bool) -> None:
+    """Show the best trial of EXP."""
+    from tune_app.answer.text import answer_lines, sweep_answer
+    from tune_app.experiment.out_folder import find
+
+    answer = sweep_answer(find(experiment, out))
+    show(answer.best_json(), answer_lines(answer), as_json=as_json)
+
+
+@cli.command()
+@experiment_argument
+@find_in_out
+@click.option("--follow", is_flag=True, hidden=True, help="Go on until standard input closes; a driver uses this.")
+def sync(experiment: str, out: Path, follow: bool) -> None:
+    """Send to Weights & Biases what it lacks of EXP."""
+    from tune_app.experiment.out_folder import find
+    from tune_app.trackers import sync as stage
+
+    known = find(experiment, out)
+    if follow:
+        sys.exit(0 if stage.follow(known) else 1)
+    stage.sync(known)

@@ -1,0 +1,44 @@
+"""Every error ends in a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from tune_app.cli.output import print_text
+from tune_app.cli.root import cli
+from tune_app.errors import TuneAppError
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, 1 it ran and failed, 2 the input was wrong, 130 interrupted."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except TuneAppError as error:
+        _raise_if_debugging(error)
+        print_text(f"error: {error}", err=True)
+        if error.hint:
+            print_text(f"  hint: {error.hint}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os._exit(0)  # the reader of the pipe has gone; flushing stdout at exit would raise again
+    except Exception as error:
+        _raise_if_debugging(error)
+        print_text(f"error: {type(error).__name__}: {error}", err=True)
+        click.echo("  hint: this is a bug in tune_app; `tune_app --debug ...` shows where", err=True)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _raise_if_debugging(error: BaseException) -> None:
+    if "--debug" in sys.argv[1:]:
+        raise error

@@ -1,0 +1,66 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from tune_app.errors import InputError
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+experiment_argument = click.argument("experiment", metavar="EXP")
+set_option = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override any key, e.g. search.seed=1."
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every random draw."
+)
+address_option = click.option(
+    "--address",
+    callback=lambda _context, _option, value: None if value == "local" else value,
+    help="Ray cluster: host:port, auto (the one on this machine), or local (a private Ray, the default).",
+)
+
+
+def out_option(help: str) -> Callable[[Command], Command]:
+    """Return the option --out with a help text."""
+    return click.option(
+        "--out", type=click.Path(path_type=Path), default="experiments", show_default=True, metavar="DIR", help=help
+    )
+
+
+find_in_out = out_option("Folder in which `latest` and names are looked up.")
+
+
+def selection_options(command: Command) -> Command:
+    """Add the options of every command that reads a space file; see config.selection."""
+    options = [
+        click.option("--profile", metavar="NAME", help="Overlay of the file; `none` uses the file as it stands."),
+        set_option,
+        click.option("--data", metavar="NAME", help="cifar10, shapes, or folder:DIR (train/<class>/, test/<class>/)."),
+        click.option("--trials", type=int, help="Number of trials."),
+        click.option("--seed", type=int, help="Seed of every random draw."),
+        out_option("Folder for experiments."),
+        click.option("--name", help="Name of the experiment."),
+        click.option("--wandb", type=click.Choice(["auto", "online", "offline", "disabled"]), help="W&B mode."),
+        address_option,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def assigned(sets: tuple[str, ...]) -> dict[str, str]:
+    """Return KEY=VALUE options as a mapping. Raise InputError for one that is not of this form."""
+    pairs = {}
+    for item in sets:
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {item}: expected KEY=VALUE")
+        pairs[key.strip()] = value
+    return pairs

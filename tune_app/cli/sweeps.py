@@ -1,0 +1,166 @@
+"""Commands about sweeps: run, plan, validate, resume, stop, status, schema."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from tune_app.cli.options import (
+    address_option,
+    as_json,
+    assigned,
+    experiment_argument,
+    find_in_out,
+    selection_options,
+    set_option,
+)  # fmt: skip
+from tune_app.cli.output import make_console, say, show
+from tune_app.cli.root import cli
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tune_app.config.schema import SweepConfig
+    from tune_app.config.selection import Selection
+    from tune_app.experiment.folder import Experiment
+
+
+@cli.command()
+@click.argument("space")
+@selection_options
+@click.option("--resume", metavar="NAME", help="Resume the newest experiment of that name, or start it.")
+@as_json
+def run(as_json: bool, resume: str | None, **options: Any) -> None:
+    """Run the sweep of SPACE."""
+    from tune_app.driver.sweep import resume_sweep, run_sweep
+    from tune_app.experiment.out_folder import newest
+
+    selection = make_selection(options)
+    selection = selection if resume is None else selection.renamed(resume)
+    console, address = make_console(quiet=as_json), selection.address
+    existing = None if resume is None else newest(selection.out, resume)
+    if existing is not None:
+        # keep its profile: another machine would choose another one
+        config = selection.load(selection.profile or existing.profile())
+        resume_sweep(existing, config, address=address, console=console)
+        _finish(existing, as_json=as_json)
+    config, about = _select(selection, quiet=as_json)
+    say(_plan_lines(config), quiet=as_json)
+    only = resume is not None
+    experiment = run_sweep(config, out=selection.out, only=only, address=address, about=about, console=console)
+    _finish(experiment, as_json=as_json)
+
+
+@cli.command()
+@click.argument("space")
+@selection_options
+@as_json
+def plan(as_json: bool, **options: Any) -> None:
+    """Show the trials, rungs and cost of SPACE. Trains nothing."""
+    from tune_app.plan import make_plan
+
+    config, _ = _select(make_selection(options), quiet=as_json)
+    show(make_plan(config).as_json(), _plan_lines(config), as_json=as_json)
+
+
+@cli.command()
+@click.argument("space")
+@selection_options
+@as_json
+def validate(as_json: bool, **options: Any) -> None:
+    """Check SPACE and show each mistake with its place."""
+    config, _ = _select(make_selection(options), quiet=True)
+    lines = [f"{options['space']} is valid: {config.model}, searches {', '.join(config.parameters)}"]
+    show({"valid": True, "name": config.name, "model": config.model}, lines, as_json=as_json)
+
+
+@cli.command()
+@experiment_argument
+@set_option
+@click.option("--trials", type=int, help="Number of trials in all.")
+@find_in_out
+@address_option
+@as_json
+def resume(
+    experiment: str, sets: tuple[str, ...], trials: int | None, out: Path, address: str | None, as_json: bool
+) -> None:
+    """Resume EXP from where it stopped."""
+    from tune_app.driver.sweep import resume_sweep
+    from tune_app.experiment.out_folder import find
+
+    existing = find(experiment, out)
+    changes = {**assigned(sets), **({} if trials is None else {"search.trials": str(trials)})}
+    resume_sweep(existing, existing.config(changes), address=address, console=make_console(quiet=as_json))
+    _finish(existing, as_json=as_json)
+
+
+@cli.command()
+@experiment_argument
+@click.argument("trial", required=False)
+@find_in_out
+def stop(experiment: str, trial: str | None, out: Path) -> None:
+    """Stop TRIAL, or all of EXP, at the next report."""
+    from tune_app.experiment.out_folder import find
+    from tune_app.experiment.requests import request_stop
+
+    running = find(experiment, out)
+    request_stop(running, trial)
+    what = f"trial {trial}" if trial else f"{running.folder}: every trial"
+    click.echo(f"stop requested: {what} will end at its next report")
+
+
+@cli.command()
+@experiment_argument
+@find_in_out
+@as_json
+def status(experiment: str, out: Path, as_json: bool) -> None:
+    """Show the state of every trial of EXP."""
+    from tune_app.answer.text import status_lines, sweep_status
+    from tune_app.experiment.out_folder import find
+
+    current = sweep_status(find(experiment, out))
+    show(current.as_json(), status_lines(current), as_json=as_json)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON schema of space files, for editors."""
+    from tune_app.config.load import schema as json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def make_selection(options: dict[str, Any]) -> Selection:
+    """Return the options of `selection_options` as a Selection."""
+    from tune_app.config.selection import Selection
+
+    return Selection(**{**options, "sets": assigned(options["sets"])})
+
+
+def _select(selection: Selection, *, quiet: bool) -> tuple[SweepConfig, dict[str, Any]]:
+    """Return the configuration and the manifest's facts about it, and print the line about the profile."""
+    from tune_app.cluster.ray import gpus
+
+    choice, sentence = selection.choose_profile(lambda: gpus(selection.address))
+    say([sentence], quiet=quiet)
+    about = {"profile": choice.name, "source": str(selection.path), "command": ["tune_app", *sys.argv[1:]]}
+    return selection.load(choice.profile), about
+
+
+def _plan_lines(config: SweepConfig) -> list[str]:
+    from tune_app.plan import make_plan, plan_lines
+
+    return plan_lines(make_plan(config), config)
+
+
+def _finish(experiment: Experiment, *, as_json: bool) -> NoReturn:
+    """Print the answer and exit with the code for how the sweep ended."""
+    from tune_app.answer.text import answer_lines, exit_code, sweep_answer
+
+    answer = sweep_answer(experiment)
+    show(answer.as_json(), answer_lines(answer), as_json=as_json)
+    sys.exit(exit_code(answer.state))

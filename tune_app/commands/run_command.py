@@ -1,0 +1,22 @@
+"""The `run` command line of a sweep on a cluster. It resumes the experiment if it exists, so a retry loses nothing."""
+
+from __future__ import annotations
+
+from tune_app.config.selection import Selection
+
+
+def run_command(space: str, experiment: str, selection: Selection) -> list[str]:
+    """Return the words of the command that runs the file `space` as `experiment`, without --out."""
+    options = {
+        "profile": selection.profile,
+        "data": selection.data,
+        "trials": selection.trials,
+        "seed": selection.seed,
+        "wandb": selection.wandb,
+    }
+    words = ["python", "-m", "tune_app", "run", space, "--resume", experiment, "--address", "auto"]
+    for name, value in options.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    for key, value in selection.sets.items():
+        words += ["--set", f"{key}={value}"]
+    return words
