@@ -70,7 +70,7 @@ def test_a_sweep_goes_on_whatever_ended_it(start: Start, cli: Cli, folder: Path)
     assert ": interrupted; " in cli("status", "latest").stdout
     parked = [record for record in the_experiment(folder).records() if record.kimg > record.rungs[-1].kimg]
     assert parked, "between two rungs, as no one waits for the next"
-    assert all(record.checkpoints[-1][0] == record.kimg for record in parked)
+    assert all(record.checkpoints[-1].kimg == record.kimg for record in parked)
     assert not list(away.rglob(".park"))
 
     driver = start("resume", "latest", until="kimg")
@@ -106,7 +106,7 @@ def test_a_trial_or_the_sweep_is_stopped_from_another_terminal(start: Start, cli
     assert sweep.summary["best"]["kimg"] == max(r.rungs[-1].kimg for r in records.values() if r.rungs)
     refused = cli("stop", name, "0001")
     assert refused.returncode == 2
-    assert "trial 0001 has ended already (stopped, person)" in refused.stderr
+    assert "trial 0001 has already ended (stopped, person)" in refused.stderr
 
 
 def test_a_spent_budget_outlives_the_session_and_may_be_raised(cli: Cli, folder: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_spent_budget_outlives_the_session_and_may_be_raised(cli: Cli, folder:
 
     refused = cli("resume", "latest", "--set", "scheduler.max_kimg=81")
     assert refused.returncode == 2
-    assert "scheduler.max_kimg: the experiment began with 27, now it is 81" in refused.stderr
+    assert "scheduler.max_kimg: the experiment started with 27, now it is 81" in refused.stderr
     more = cli("resume", "latest", "--set", "budget.cpu_hours=1", "--trials", "5")
     assert more.returncode == 0, more.stdout + more.stderr
     assert "changed: budget.cpu_hours from 0.0001 to 1" in more.stdout
