@@ -1,44 +1,42 @@
-"""A checkpoint is a folder of two files, there whole or not at all, of weights and plain data only."""
+"""A checkpoint: a folder of two files, written whole or not at all, with weights and plain data only."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import pickle
-import shutil
 import stat
 import struct
 import sys
-import uuid
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from trainables.files import new_folder, sha256_of
+
 STATE, PLAIN_STATE = "state.pt", "state.json"
 ABOUT = "about.json"
 MOST_ABOUT_BYTES = 1_000_000
 MALFORMED = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
-"""What the parsers of JSON and pickles raise, or the code that goes through what they found."""
+"""Errors of the JSON and pickle parsers, and of code that uses damaged content."""
 UNREADABLE = (
     RuntimeError, EOFError, AssertionError, MemoryError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile,
 )  # fmt: skip
-"""What torch's reader raises beside those."""
+"""Other errors of torch's reader."""
 
 
 class CheckpointError(Exception):
-    """A checkpoint that is missing or damaged; says which and what is wrong."""
+    """A checkpoint is missing or damaged."""
 
 
 class UnwritableError(OSError):
-    """A checkpoint that could not be written: the disk is to blame, not what was to be saved."""
+    """A checkpoint could not be written because the disk failed."""
 
 
 def write(folder: Path, state: dict[str, Any], about: dict[str, Any]) -> None:
-    """Write `state` (tensors, plain data) and `about` (JSON) as `folder`; whoever looks sees all of it or nothing.
+    """Write `state` (tensors, plain data) and `about` (JSON) as the folder `folder`, whole or not at all.
 
-    The folder above may be absent, the one above that may not. Raises UnwritableError.
+    The parent folder is made if needed, its own parent is not. Raise UnwritableError.
     """
     try:
         _write(Path(folder), state, about)
@@ -48,21 +46,13 @@ def write(folder: Path, state: dict[str, Any], about: dict[str, Any]) -> None:
 
 def _write(folder: Path, state: dict[str, Any], about: dict[str, Any]) -> None:
     folder.parent.mkdir(exist_ok=True)
-    unfinished = folder.parent / f".unfinished-{folder.name}.{uuid.uuid4().hex[:8]}"
-    unfinished.mkdir()
-    try:
-        file = _save(state, unfinished)
-        described = {**about, "sha256": _digest(file)}
+    with new_folder(folder) as unfinished:
+        described = {**about, "sha256": sha256_of(_save(state, unfinished))}
         (unfinished / ABOUT).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-        for path in (file, unfinished / ABOUT, unfinished):
-            _flush(path)
-        _put_in_place(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The state and the description of `folder`. Raises CheckpointError."""
+    """Return the state and the description of a checkpoint. Raise CheckpointError."""
     file, about = _verified(Path(folder))
     try:
         return _load(file), about
@@ -71,9 +61,9 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def whole(folder: Path) -> bool:
-    """Whether `folder` is a checkpoint as `write` makes it and nothing else; loads nothing and never raises.
+    """Return True if `folder` is exactly a checkpoint as `write` makes it. Load nothing and never raise.
 
-    A third file makes it none: Ray would unpickle one of a certain name. So does a link in place of a file or folder.
+    A third file is refused, because Ray would unpickle one with a certain name, and so is a link.
     """
     folder = Path(folder)
     try:
@@ -84,23 +74,23 @@ def whole(folder: Path) -> bool:
 
 
 def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The file of the state, its bytes those that were written, and the description."""
+    """Return the file of the state, after checking its SHA-256, and the description."""
     try:
         about = json.loads(_text(folder / ABOUT))
         digest = about.pop("sha256")
         file = folder / (PLAIN_STATE if (folder / PLAIN_STATE).exists() else STATE)
-        same = digest == _digest(_regular(file))
+        same = digest == sha256_of(_regular(file))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{folder} is no checkpoint: {Path(error.filename).name} is missing") from error
+        raise CheckpointError(f"{folder} is not a checkpoint: {Path(error.filename).name} is missing") from error
     except (OSError, *MALFORMED) as error:
         raise CheckpointError(f"{folder / ABOUT} is damaged: {error!r:.200}") from error
     if not same:
-        raise CheckpointError(f"{file} is damaged: its bytes are not those that were written")
+        raise CheckpointError(f"{file} is damaged: its SHA-256 is wrong")
     return file, about
 
 
 def _text(path: Path) -> str:
-    """The content of a description; one of a gigabyte is none."""
+    """Return the content of a description. Raise CheckpointError if it is too large."""
     with _regular(path).open("rb") as file:
         raw = file.read(MOST_ABOUT_BYTES + 1)
     if len(raw) > MOST_ABOUT_BYTES:
@@ -109,20 +99,20 @@ def _text(path: Path) -> str:
 
 
 def _regular(path: Path) -> Path:
-    """`path`, which is a file: a link may lead anywhere, and a pipe may never end."""
+    """Return `path`. Raise CheckpointError if it is no regular file: reading a pipe or a device may never end."""
     if not stat.S_ISREG(path.lstat().st_mode):
-        raise CheckpointError(f"{path} is no regular file")
+        raise CheckpointError(f"{path} is not a regular file")
     return path
 
 
 def _save(state: dict[str, Any], folder: Path) -> Path:
-    """The file of `state` in `folder`: JSON from a run that never needed torch, which takes seconds to import."""
+    """Write the state and return its file: JSON for a run without torch, which takes seconds to import."""
     if "torch" not in sys.modules:
         (folder / PLAIN_STATE).write_text(json.dumps(state), encoding="utf-8")
         return folder / PLAIN_STATE
     import torch
 
-    with (folder / STATE).open("wb") as file:  # given a path, torch hides what the disk said
+    with (folder / STATE).open("wb") as file:  # given a path, torch hides the error of the disk
         torch.save(state, file)
     return folder / STATE
 
@@ -130,38 +120,16 @@ def _save(state: dict[str, Any], folder: Path) -> Path:
 def _load(file: Path) -> dict[str, Any]:
     if file.name == PLAIN_STATE:
         return dict(json.loads(file.read_text(encoding="utf-8")))
-    with zipfile.ZipFile(file) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
-            raise zipfile.BadZipFile("it would unpack to more than was ever written")
+    refuse_zip_bomb(file)
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on formats that are refused in the next line
+        warnings.simplefilter("ignore")  # warnings about formats that the next line refuses
         return dict(torch.load(file, map_location="cpu", weights_only=True))
 
 
-def _put_in_place(new: Path, folder: Path) -> None:
-    """Rename `new` to `folder`; a checkpoint already there makes room first and is removed last."""
-    old = folder.parent / f"{new.name}.old"
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    _flush(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Force a file or folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def refuse_zip_bomb(file: Path) -> None:
+    """Raise BadZipFile if the archive would unpack to more bytes than it has. torch never compresses its archives."""
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+            raise zipfile.BadZipFile("it would unpack to more than was ever written")

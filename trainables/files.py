@@ -1,17 +1,24 @@
-"""Files and folders that are written whole or not at all, locks, and hashes of files."""
+"""Files and folders that are written whole or not at all, a lock between processes, and the hash of a file."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 UNFINISHED = ".unfinished-"
+"""Prefix of a file or folder that is being written."""
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f"{UNFINISHED}{path.name}.{os.getpid()}")
+    """Write a file whole or not at all, and flush it to disk."""
+    temporary = _temporary(path)
     with temporary.open("wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
@@ -20,5 +27,56 @@ def write_file(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, document: object) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file whole or not at all. Raise ValueError for a number that JSON cannot hold."""
     write_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to write into. At the end of the block it becomes `folder`; after an error it vanishes.
+
+    A folder that is already there is replaced. Files, folder and parent are flushed to disk.
+    """
+    temporary = _temporary(folder)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in (*temporary.iterdir(), temporary):
+            _flush(path)
+        old = temporary.with_name(f"{temporary.name}.old")
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+        _flush(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for other processes. The system releases it when the holder dies."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{UNFINISHED}{path.name}.{uuid4().hex[:8]}")
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""How much of a GPU's memory a run needs: a few training steps and a small evaluation, watched."""
+"""The GPU memory that a run needs, measured over a few training steps and a small evaluation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trainables import catalog
 from trainables.contract import NonFiniteError, RunSpec
+from trainables.files import write_file
 
 if TYPE_CHECKING:
     from trainables.sample_metrics import Yardstick
@@ -19,7 +20,7 @@ STEPS, SAMPLES, NFE = 3, 256, 8
 
 
 class Need(NamedTuple):
-    """Of a run, in GB of the memory that torch counts; and the GPU that it was measured on."""
+    """Memory of a run in GB, as torch counts it, and the GPU on which it was measured."""
 
     gb: float
     gpu: str
@@ -27,9 +28,9 @@ class Need(NamedTuple):
 
 
 def need(spec: RunSpec, yardstick: Yardstick | None, reading: Callable[[], Need] | None = None) -> Need:
-    """The most that a run of `spec` holds in a few steps and an evaluation; kept in the cache for each kind of GPU.
+    """Return the peak memory of a run in a few steps and an evaluation. The cache keeps it for each kind of GPU.
 
-    Raises torch.OutOfMemoryError where a whole GPU is too small.
+    Raise torch.OutOfMemoryError if a whole GPU is too small.
     """
     from trainables.data.cache import cache_folder
 
@@ -41,18 +42,18 @@ def need(spec: RunSpec, yardstick: Yardstick | None, reading: Callable[[], Need]
     with suppress(OSError, ValueError, TypeError):
         return Need(*loads(kept.read_text()))
     run = catalog.build(small)
-    with suppress(NonFiniteError):  # what was held was held all the same
+    with suppress(NonFiniteError):  # the memory was used all the same
         run.train(STEPS * int(small.params.get("batch_size", 1)))
         run.evaluate(final=False, yardstick=yardstick)
     found = reading()
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(dumps(found))
+        write_file(kept, dumps(found))
     return found
 
 
 def gpu_memory() -> Need:
-    """The most that torch has held of this process's GPU so far, its name and its size."""
+    """Return the peak memory that torch has reserved on this process's GPU, its name and its size."""
     import torch
 
     _, total = torch.cuda.mem_get_info()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +17,8 @@ from torch.nn import functional as F
 from trainables import precision
 from trainables.contract import FeaturesError
 from trainables.data import ImageData
-from trainables.data.cache import cache_folder, locked
+from trainables.data.cache import cache_folder
+from trainables.files import locked, write_file
 from trainables.metrics import cnn, randconv
 from trainables.metrics.frechet import frechet_distance, moments
 from trainables.metrics.inception import Inception
@@ -146,9 +146,7 @@ def trained(data: ImageData) -> cnn.Cnn:
             except FeaturesError:
                 path.unlink()
         found = cnn.train(data.train, targets, precision.default_device())
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(found.dump())
-        partial.replace(path)
+        write_file(path, found.dump())
     return found
 
 

@@ -1,4 +1,4 @@
-"""Old checkpoints of the reference project, read as weights of our networks."""
+"""Checkpoints of the reference project, read as weights of our networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pickle
 import re
 import stat
 import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,11 @@ from typing_extensions import override
 from trainables.beta_vae.network import Vae
 from trainables.beta_vae.task import BetaVae
 from trainables.catalog import MODELS
-from trainables.checkpoint import MALFORMED, UNREADABLE, CheckpointError
+from trainables.checkpoint import MALFORMED, UNREADABLE, CheckpointError, refuse_zip_bomb
 from trainables.contract import Scalar
 from trainables.ncsn.score import Score
 from trainables.ncsn.task import Ncsn
-from trainables.ncsn.unet import FREQUENCIES, SCALES, Stage
+from trainables.ncsn.unet import FREQUENCIES, Stage
 
 GROUPS = 32
 SETTINGS: Mapping[str, Mapping[str, Scalar]] = {
@@ -39,7 +38,7 @@ SETTINGS: Mapping[str, Mapping[str, Scalar]] = {
     },
     "beta_vae": {"beta": 1.0, "likelihood": "gaussian", "kl_warmup_kimg": 0.0},
 }
-"""What the reference trained with and no weight tells."""
+"""Settings of the reference that its weights do not show."""
 UNET = {
     "backbone.conv_in": "conv_in",
     **{
@@ -48,7 +47,7 @@ UNET = {
             "down1": "down1",
             "down2": "down2",
             "down3": "down3",
-            "up3": "up1",  # we number by resolution, they by the order of the pass
+            "up3": "up1",  # we number by resolution, the reference by the order of the pass
             "up2": "up2",
             "up1": "up3",
         }.items()
@@ -67,42 +66,40 @@ VAE = {
     **{f"decoder.{3 * layer + 5}": f"decoder.deconv{layer + 1}" for layer in range(4)},
     **{f"decoder.{3 * layer + 6}": f"decoder.bn{layer + 1}" for layer in range(3)},
 }
-"""Our modules and the reference's of the same place."""
+"""Our modules and the corresponding ones of the reference."""
 
 Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Found:
-    """A network in a file."""
+class SeedNetwork:
+    """A network of the reference project."""
 
     model: str
     """`ncsn` or `beta_vae`."""
     params: dict[str, Scalar]
-    """What the weights tell, and the reference's settings for what they don't."""
+    """Sizes from the weights, and the reference's settings for the rest."""
     weights: dict[str, Tensor]
-    """State of our network of these params."""
-    reference: bool = True
-    """Trained as the reference's network, which computes something else than ours from the same weights."""
+    """State dict of our network with these params."""
 
     def load_into(self, network: nn.Module) -> nn.Module:
-        """`network`, built with `params`, now with these weights and computing what the trained one did."""
+        """Load the weights into `network`, built with `params`, and give it the reference's forward pass."""
         network.load_state_dict(self.weights)
-        return as_reference(network) if self.reference else network
+        return as_reference(network)
 
 
-def read(path: Path) -> Found:
-    """The network in a checkpoint of the reference, or in a bare state dict of it or us. Raises CheckpointError."""
+def read(path: Path) -> SeedNetwork:
+    """Return the network in a checkpoint or bare state dict of the reference. Raise CheckpointError."""
     path = Path(path)
     tensors, others = _tensors(path)
     try:
-        return _found(tensors, others)
+        return _identify(tensors, others)
     except _UnfitError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
 def as_reference(network: nn.Module) -> nn.Module:
-    """`network` with the forward pass of the reference, in place; its weights and their names stay.
+    """Give `network` the forward pass of the reference, in place. Its weights and their names stay.
 
     U-Net: SiLU on the noise embedding, and the shift by it after the GroupNorm, not before.
     VAE: LeakyReLU, not ReLU, after the two linear layers of the decoder.
@@ -118,12 +115,12 @@ def as_reference(network: nn.Module) -> nn.Module:
 
 
 class ReferenceStage(nn.Module):
-    """Convolution, GroupNorm, plus what the noise level adds to each channel, SiLU."""
+    """Convolution, GroupNorm, shift by the noise level for each channel, SiLU."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
         self.conv, self.shift, self.norm = stage.conv, stage.shift, stage.norm
-        self.norm.num_groups = GROUPS  # at any width; ours has fewer below 128
+        self.norm.num_groups = GROUPS  # at any width, while ours has fewer below 128
 
     @override
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
@@ -131,43 +128,33 @@ class ReferenceStage(nn.Module):
 
 
 class _UnfitError(Exception):
-    """What a file holds is not what we look for."""
+    """The file does not hold a network of the reference."""
 
 
-def _found(tensors: Tensors, others: list[str]) -> Found:
+def _identify(tensors: Tensors, others: list[str]) -> SeedNetwork:
     if "embed.W" in tensors:
         width = _size(tensors, "conv_in.weight")
         if width % GROUPS:
             raise _UnfitError(f"a width of {width} is not the reference's: its GroupNorm has {GROUPS} groups")
         names = {"backbone.embedding.frequencies": "embed.W", **_leaves(UNET)}
-        return _fitted("ncsn", {"width": width}, _padded(tensors), names=names)
-    told: dict[str, Scalar]
+        return _fitted("ncsn", {"width": width}, _padded(tensors), names)
     if "encoder.fc_mu.weight" in tensors:
-        told = {"width": _size(tensors, "encoder.conv1.weight"), "latent_dim": _size(tensors, "encoder.fc_mu.weight")}
-        return _fitted("beta_vae", told, tensors, names=_leaves(VAE))
-    if "backbone.embedding.frequencies" in tensors:
-        told = _conditioning(tensors["backbone.embedding.frequencies"])
-        return _fitted("ncsn", {"width": _size(tensors, "backbone.conv_in.weight"), **told}, tensors)
-    if "backbone.log_sigmas" in tensors:
-        levels = _levels(tensors["backbone.log_sigmas"])
-        width = _size(tensors, "backbone.conv_in.weight")
-        return _fitted("ncsn", {"arch": "refinenet", "width": width, **levels}, tensors)
-    if "log_variance.weight" in tensors:
-        told = {"width": _size(tensors, "encoder.0.weight"), "latent_dim": _size(tensors, "log_variance.weight")}
-        return _fitted("beta_vae", told, tensors)
-    raise _UnfitError(f"no model of ours: {_description(tensors, others)}")
+        sizes: dict[str, Scalar] = {
+            "width": _size(tensors, "encoder.conv1.weight"),
+            "latent_dim": _size(tensors, "encoder.fc_mu.weight"),
+        }
+        return _fitted("beta_vae", sizes, tensors, _leaves(VAE))
+    raise _UnfitError(f"not a network of the reference: {_description(tensors, others)}")
 
 
-def _fitted(
-    model: str, told: Mapping[str, Scalar], tensors: Tensors, *, names: Mapping[str, str] | None = None
-) -> Found:
-    """`tensors`, known as `names` says or by our own names, if each is of the shape that our network has there."""
-    params: dict[str, Scalar] = {**SETTINGS[model], **told}
+def _fitted(model: str, sizes: Mapping[str, Scalar], tensors: Tensors, names: Mapping[str, str]) -> SeedNetwork:
+    """Return `tensors` under our names (`names` maps ours to theirs). Raise _UnfitError if a shape is wrong."""
+    params: dict[str, Scalar] = {**SETTINGS[model], **sizes}
     for name, parameter in MODELS[model].parameters.items():
         if name in params and (complaint := parameter.complaint(params[name])):
             raise _UnfitError(f"{name} {complaint}")
     expected = _network(model, params).state_dict()
-    theirs = {ours: names[ours] if names else ours for ours in expected}
+    theirs = {ours: names[ours] for ours in expected}
     for ours, weight in expected.items():
         name = theirs[ours]
         if name not in tensors:
@@ -177,13 +164,13 @@ def _fitted(
             shapes = f"{tuple(got.shape)} of {got.dtype}, not {tuple(weight.shape)} of {weight.dtype}"
             raise _UnfitError(f"{name!r:.80} does not fit: {shapes}")
     if foreign := [name for name in tensors if name not in theirs.values()]:
-        raise _UnfitError(f"{foreign[0]!r:.80} has no place in a {model} of this width")
+        raise _UnfitError(f"{foreign[0]!r:.80} does not belong to a {model} of this width")
     weights = {ours: tensors[name].detach() for ours, name in theirs.items()}
-    return Found(model, params, weights, reference=bool(names))
+    return SeedNetwork(model, params, weights)
 
 
 def _network(model: str, params: Mapping[str, Scalar]) -> nn.Module:
-    """Our network without memory for its weights."""
+    """Return our network without memory for its weights."""
     with torch.device("meta"):
         if model == "ncsn":
             return Ncsn(params, mean=0.0, variance=1.0).network
@@ -191,13 +178,13 @@ def _network(model: str, params: Mapping[str, Scalar]) -> nn.Module:
 
 
 def _leaves(modules: Mapping[str, str]) -> dict[str, str]:
-    """Our names of the reference's tensors, those of a norm's statistics included."""
+    """Return our name of each tensor of the reference, with the statistics of norms."""
     leaves = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     return {f"{ours}.{leaf}": f"{theirs}.{leaf}" for ours, theirs in modules.items() for leaf in leaves}
 
 
 def _padded(tensors: Tensors) -> dict[str, Tensor]:
-    """With as many frequencies as ours: the reference has half its width of them, and no weight sees the added ones."""
+    """Pad the frequencies to our number. The reference has half its width of them; the added ones get zero weights."""
     padded, count = dict(tensors), tensors["embed.W"].numel()
     room = FREQUENCIES - count
     if tensors["embed.W"].dim() != 1 or room <= 0:
@@ -211,51 +198,28 @@ def _padded(tensors: Tensors) -> dict[str, Tensor]:
     return padded
 
 
-def _conditioning(frequencies: Tensor) -> dict[str, Scalar]:
-    """What a network of ours is told of the noise level: the frequencies of ln(sigma) are 30 times lower."""
-    if frequencies.double().square().mean().sqrt() > (SCALES["sigma"] * SCALES["log_sigma"]) ** 0.5:
-        return {}
-    return {"conditioning": "log_sigma", "input_scaling": True}  # the two go together unless somebody parts them
-
-
-def _levels(log_sigmas: Tensor) -> dict[str, Scalar]:
-    """The levels that a RefineNet was built with."""
-    if log_sigmas.dim() != 1 or not len(log_sigmas):
-        raise _UnfitError(f"'backbone.log_sigmas' does not fit: {tuple(log_sigmas.shape)}, not one value a level")
-    ends = log_sigmas.double().exp()
-    steps = torch.linspace(float(log_sigmas[0]), float(log_sigmas[-1]), len(log_sigmas))
-    if not torch.allclose(log_sigmas.float(), steps, atol=1e-4):
-        raise _UnfitError("'backbone.log_sigmas' does not fit: its levels are not geometric")
-    # six digits: what float32 keeps of a sigma through its logarithm
-    return {
-        "num_scales": len(log_sigmas),
-        "sigma_begin": float(f"{ends[0]:.6g}"),
-        "sigma_end": float(f"{ends[-1]:.6g}"),
-    }
-
-
 def _size(tensors: Tensors, name: str) -> int:
-    """Outputs of the layer `name`."""
+    """Return the number of outputs of the layer `name`."""
     if name not in tensors or not tensors[name].dim():
-        raise _UnfitError(f"{name!r} is missing or no layer's weight")
+        raise _UnfitError(f"{name!r} is missing or not the weight of a layer")
     return len(tensors[name])
 
 
 def _tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights in `path`, their names without DataParallel's prefix, and the names of what else is there."""
+    """Return the weights in `path`, named without DataParallel's prefix, and the names of everything else in it."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise CheckpointError(f"{path} is no regular file")
+            raise CheckpointError(f"{path} is not a regular file")
         content = _load(path)
         size = path.stat().st_size
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing") from error
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
-        why = f"it wants {refused[1]:.80}" if refused else "its pickle is damaged"
-        raise CheckpointError(f"{path} is not a file of weights only, and nothing in it was run: {why}") from error
+        why = f"it refers to {refused[1]:.80}" if refused else "its pickle is damaged"
+        raise CheckpointError(f"{path} holds more than weights, and nothing in it was run: {why}") from error
     except (OSError, *MALFORMED, *UNREADABLE) as error:
-        raise CheckpointError(f"{path} is no checkpoint of torch: {str(error) or repr(error):.200}") from error
+        raise CheckpointError(f"{path} is not a checkpoint of torch: {str(error) or repr(error):.200}") from error
     state = content.get("model_state_dict", content) if isinstance(content, dict) else {}
     state = state if isinstance(state, dict) else {}
     tensors = {name: value for name, value in state.items() if isinstance(name, str) and _plain(value)}
@@ -267,16 +231,14 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _load(path: Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-            raise zipfile.BadZipFile("it would unpack to more than was ever written")
+    refuse_zip_bomb(path)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on formats that are refused below
+        warnings.simplefilter("ignore")  # warnings about formats that are refused below
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _plain(value: object) -> bool:
-    """Whether `value` is a dense tensor with its numbers in memory."""
+    """Return True if `value` is a dense tensor in CPU memory."""
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided

@@ -15,7 +15,7 @@ from tests.known_answers.gaussians import D, cifar_like, entropy_bits
 from tests.known_answers.searching import Params, searched, space
 from trainables.metrics.likelihood import bits_per_dim
 from trainables.ncsn.likelihood import ladder_nats, ladder_nats_continuous, prior_nats
-from trainables.ncsn.noise import geometric
+from trainables.ncsn.noise_levels import geometric
 from tune_app.answer.bounds import near_bounds
 from tune_app.config import SweepConfig
 

@@ -9,16 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.ncsn.noise import (
-    eta_from_relax,
-    eta_from_step_lr,
-    geometric,
-    ratio,
-    relax_from_eta,
-    steady_variance_ratio,
-    step_lr_from_eta,
-)
-from trainables.ncsn.sampling import Schedule, anneal, langevin, plan
+from tests.trainables.ncsn.langevin import anneal, eta_from_step_lr, relax_from_eta, steady_variance_ratio
+from trainables.ncsn.langevin_step import eta_from_relax, step_lr_from_eta
+from trainables.ncsn.noise_levels import geometric, ratio
+from trainables.ncsn.sampling import Schedule, langevin, plan
 
 GAMMA, SIGMA_END = 1.0376, 0.01
 RELAX = [2.7, 3.65, 4.45, 5.5, 7.0, 9.4, 12.8, 18.0]

@@ -53,12 +53,12 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_no_rest(folder: Path) -> N
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     checkpoint.write(folder, STATE, ABOUT)
     (folder / name).unlink()
-    with pytest.raises(CheckpointError, match=rf"is no checkpoint: {name} is missing"):
+    with pytest.raises(CheckpointError, match=rf"is not a checkpoint: {name} is missing"):
         checkpoint.read(folder)
 
 
 def test_a_missing_folder_is_no_checkpoint(folder: Path) -> None:
-    with pytest.raises(CheckpointError, match="is no checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
         checkpoint.read(folder)
 
 
@@ -128,7 +128,7 @@ def test_what_is_no_regular_file_is_not_opened(folder: Path, name: str, make: Ca
     checkpoint.write(folder, STATE, ABOUT)
     (folder / name).unlink()
     make(folder / name)
-    with pytest.raises(CheckpointError, match=f"{name} is no regular file"):
+    with pytest.raises(CheckpointError, match=f"{name} is not a regular file"):
         checkpoint.read(folder)
 
 

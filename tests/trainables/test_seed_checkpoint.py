@@ -24,11 +24,6 @@ from trainables.ncsn.task import Ncsn
 from trainables.training import seeded_weights
 
 Weights = dict[str, Tensor]
-OWN: dict[str, dict[str, Scalar]] = {
-    "unet": {**reference.SETTINGS["ncsn"], "width": 8},
-    "refinenet": {**reference.SETTINGS["ncsn"], "width": 4, "arch": "refinenet", "num_scales": 5, "sigma_begin": 20.0},
-    "beta_vae": {**reference.SETTINGS["beta_vae"], "width": 4, "latent_dim": 6},
-}
 
 
 @pytest.fixture
@@ -74,20 +69,6 @@ def test_the_re_implementations_have_as_many_parameters_as_the_reference(
     assert sum(weight.numel() for name, weight in make().items() if not name.endswith(statistics)) == numbers
 
 
-@pytest.mark.parametrize("kind", list(OWN))
-def test_a_bare_state_dict_of_our_own_network_computes_what_it_did(kind: str, file: Path) -> None:
-    network = own(kind)
-    torch.save(network.state_dict(), file)
-    found = reference.read(file)
-    assert found.params == OWN[kind]
-    assert not found.reference
-    loaded = found.load_into(beta_vae(found.params) if kind == "beta_vae" else ncsn(found.params))
-    x, second = torch.rand(3, 3, 32, 32), torch.full((3, 1, 1, 1), 0.1) if kind != "beta_vae" else torch.randn(3, 6)
-    with torch.no_grad():
-        for ours, theirs in zip(network.eval()(x, second), loaded.eval()(x, second), strict=True):
-            assert torch.equal(ours, theirs)
-
-
 def test_weights_are_the_same_bare_wrapped_and_from_several_devices(file: Path) -> None:
     weights = unet_weights(32)
     parallel = {f"module.{name}": weight for name, weight in weights.items()}
@@ -118,7 +99,7 @@ class Bomb:
 def test_code_in_a_checkpoint_is_not_run(file: Path) -> None:
     target = file.parent / "it ran"
     torch.save({**wrapped(unet_weights(32)), "config": Bomb(target)}, file)
-    with pytest.raises(CheckpointError, match=r"weights only, and nothing in it was run: it wants posix\.mkdir"):
+    with pytest.raises(CheckpointError, match=r"nothing in it was run: it refers to posix\.mkdir"):
         reference.read(file)
     assert not target.exists()
     torch.load(file, weights_only=False)
@@ -143,19 +124,19 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         reference.read(tmp_path / "absent.pth")
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(CheckpointError, match="is no regular file"):
+        with pytest.raises(CheckpointError, match="is not a regular file"):
             reference.read(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"a text\n", b"\x80\x02}q\x00.", b"PK\x03\x04"])
 def test_what_torch_did_not_write_is_refused(content: bytes, file: Path) -> None:
     file.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"epoch_10\.pth is no checkpoint of torch"):
+    with pytest.raises(CheckpointError, match=r"epoch_10\.pth is not a checkpoint of torch"):
         reference.read(file)
 
 
 def test_a_file_cut_or_damaged_anywhere_is_refused(file: Path) -> None:
-    torch.save(own("beta_vae").state_dict(), file)
+    torch.save(vae_weights(), file)
     whole = file.read_bytes()
     for size in (10, 1000, len(whole) // 2, len(whole) - 10):
         file.write_bytes(whole[:size])
@@ -180,9 +161,9 @@ def test_a_file_cut_or_damaged_anywhere_is_refused(file: Path) -> None:
         ({f"layer{i}": torch.zeros(2) for i in range(9)}, "9 tensors, the first 'layer0', 'layer1', 'layer2'"),
     ],
 )
-def test_a_file_without_a_network_of_ours_says_what_it_holds(content: object, why: str, file: Path) -> None:
+def test_a_file_without_a_network_of_the_reference_says_what_it_holds(content: object, why: str, file: Path) -> None:
     torch.save(content, file)
-    with pytest.raises(CheckpointError, match=f"no model of ours: {why}$"):
+    with pytest.raises(CheckpointError, match=f"not a network of the reference: {why}$"):
         reference.read(file)
 
 
@@ -195,11 +176,11 @@ def test_a_file_without_a_network_of_ours_says_what_it_holds(content: object, wh
         ),
         ({"up2.2.bias": torch.zeros(32, dtype=torch.int64)}, "'up2.2.bias' does not fit: (32,) of torch.int64"),
         ({"up2.2.bias": None}, "'up2.2.bias' is missing"),
-        ({"attention.weight": torch.zeros(3)}, "'attention.weight' has no place in a ncsn of this width"),
+        ({"attention.weight": torch.zeros(3)}, "'attention.weight' does not belong to a ncsn of this width"),
         ({"embed.W": torch.zeros(3, 3)}, "'embed.W' does not fit: (3, 3)"),
         ({"embed.W": torch.zeros(100)}, "'embed.W' does not fit: (100,)"),
         ({"embed.W": torch.zeros(20)}, "'down1.1.dense.weight' does not fit: (32, 32)"),
-        ({"conv_in.weight": torch.zeros(())}, "'conv_in.weight' is missing or no layer's weight"),
+        ({"conv_in.weight": torch.zeros(())}, "'conv_in.weight' is missing or not the weight of a layer"),
         ({"conv_in.weight": torch.zeros(16, 3, 3, 3)}, "a width of 16 is not the reference's"),
         ({"conv_in.weight": torch.zeros(64, 3, 3, 3)}, "'conv_in.bias' does not fit: (32,)"),
         ({"conv_in.weight": torch.zeros(0, 3, 3, 3)}, "width must lie in [4, 1024], not 0"),
@@ -218,31 +199,6 @@ def test_earlier_networks_of_the_reference_without_normalisation_are_refused(fil
         torch.save(weights, file)
         with pytest.raises(CheckpointError, match=f"'{missing}' is missing"):
             reference.read(file)
-
-
-@pytest.mark.parametrize("conditioning", ["sigma", "log_sigma"])
-def test_the_frequencies_tell_what_our_own_network_knows_of_the_noise_level(conditioning: str, file: Path) -> None:
-    torch.save(ncsn({**OWN["unet"], "conditioning": conditioning}).state_dict(), file)
-    params = reference.read(file).params
-    assert params["conditioning"] == conditioning
-    assert params["input_scaling"] == (conditioning == "log_sigma")
-
-
-@pytest.mark.parametrize(
-    "log_sigmas", [torch.zeros(()), torch.zeros(0), torch.tensor([0.0, -1, -4]), torch.tensor(3 * [torch.nan])]
-)
-def test_a_refinenet_of_strange_levels_is_refused(log_sigmas: Tensor, file: Path) -> None:
-    torch.save({**own("refinenet").state_dict(), "backbone.log_sigmas": log_sigmas}, file)
-    with pytest.raises(CheckpointError, match=r"'backbone\.log_sigmas' does not fit"):
-        reference.read(file)
-
-
-def own(kind: str) -> torch.nn.Module:
-    """A network of ours, its BatchNorm statistics not those it starts with."""
-    network = beta_vae(OWN[kind]) if kind == "beta_vae" else ncsn(OWN[kind])
-    if kind == "beta_vae":
-        network.train()(torch.rand(4, 3, 32, 32), torch.randn(4, 6))
-    return network
 
 
 def ncsn(params: dict[str, Scalar]) -> torch.nn.Module:

@@ -1,16 +1,14 @@
-"""Decoded images on disk: made once for all processes, whole or not at all, then mapped into each one's memory."""
+"""Decoded images on disk: written once for all processes, then mapped into the memory of each."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,15 @@ import torch
 
 from trainables.contract import DataError
 from trainables.data.images import Array, Decoded, ImageData, Pixels
+from trainables.files import UNFINISHED, locked, new_folder
 
 FORMAT = 1
-"""Raise it when an old entry must not be read any more."""
+"""Raise it if old entries must not be read any more."""
 log = logging.getLogger(__name__)
 
 
 def cache_folder(given: Path | None = None) -> Path:
-    """`given`, else $TUNE_APP_CACHE, else ~/.cache/tune_app, else (not writable) a private temporary folder."""
+    """Return `given`, else $TUNE_APP_CACHE, else ~/.cache/tune_app, else a private temporary folder."""
     chosen = given or os.environ.get("TUNE_APP_CACHE")
     if chosen:
         folder = Path(chosen).resolve()
@@ -36,19 +35,19 @@ def cache_folder(given: Path | None = None) -> Path:
         raise DataError(f"cache folder {folder} cannot be written: set TUNE_APP_CACHE to one that can")
     try:
         home = Path("~/.cache/tune_app").expanduser()
-    except RuntimeError:  # a user without a home, as in some containers
+    except RuntimeError:  # the user has no home folder, as in some containers
         return _private_folder()
     return home if _writable(home) else _private_folder()
 
 
 def fetch(entry: Path, identity: str, decode: Callable[[], Decoded]) -> ImageData:
-    """The data in folder `entry`, decoded into it first if it is missing or damaged."""
+    """Return the data in the folder `entry`. Decode it into the folder first if it is missing or damaged."""
     data = _read(entry)
     if data is not None:
         return data
     try:
         with locked(entry.with_suffix(".lock")):
-            data = _read(entry)  # another process may have made it while this one waited
+            data = _read(entry)  # another process may have written it meanwhile
             if data is None:
                 _write(entry, identity, decode())
                 data = _read(entry)
@@ -62,16 +61,8 @@ def fetch(entry: Path, identity: str, decode: Callable[[], Decoded]) -> ImageDat
     return data
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path` against all other processes; the system frees it when the holder dies."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _read(entry: Path) -> ImageData | None:
-    """The mapped entry, or None when there is none or its arrays are not those that were written."""
+    """Return the entry mapped into memory, or None if it is missing or its digest is wrong."""
     if not entry.exists():
         return None
     try:
@@ -92,7 +83,7 @@ def _read(entry: Path) -> ImageData | None:
 
 
 def _write(entry: Path, identity: str, decoded: Decoded) -> None:
-    """Write beside `entry`, then rename; called under its lock."""
+    """Write the entry. The caller holds its lock."""
     arrays = {name: np.ascontiguousarray(array) for name, array in decoded.arrays.items()}
     mean, variance = _moments(arrays["train"])
     about = {
@@ -103,14 +94,12 @@ def _write(entry: Path, identity: str, decoded: Decoded) -> None:
         "fingerprint": _digest({name: arrays[name] for name in ("train", "held_out")}, identity),
         "digest": _digest(arrays),
     }
-    partial = entry.with_suffix(".partial")
-    for old in (partial, entry):  # left by a process that died, or damaged
+    for old in (entry, *entry.parent.glob(f"{UNFINISHED}{entry.name}.*")):  # damaged, or left by a killed process
         shutil.rmtree(old, ignore_errors=True)
-    partial.mkdir()
-    for name, array in arrays.items():
-        np.save(partial / f"{name}.npy", array)
-    (partial / "about.json").write_text(json.dumps(about))
-    partial.rename(entry)
+    with new_folder(entry) as partial:
+        for name, array in arrays.items():
+            np.save(partial / f"{name}.npy", array)
+        (partial / "about.json").write_text(json.dumps(about))
 
 
 def _digest(arrays: dict[str, Array], identity: str = "") -> str:
@@ -122,7 +111,7 @@ def _digest(arrays: dict[str, Array], identity: str = "") -> str:
 
 
 def _moments(images: Pixels) -> tuple[float, float]:
-    """Mean and variance of all pixels in [0, 1], exact: from the count of each of the 256 values."""
+    """Return the exact mean and variance of all pixels in [0, 1], from the counts of the 256 values."""
     blocks = np.array_split(images, len(images) // 1000 + 1)
     counts = sum(np.bincount(block.ravel(), minlength=256) for block in blocks)
     share = np.asarray(counts) / images.size
@@ -145,4 +134,4 @@ def _private_folder() -> Path:
     found = folder.lstat()
     if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
         return folder
-    return Path(tempfile.mkdtemp(prefix="tune_app-"))  # the name was taken by somebody else
+    return Path(tempfile.mkdtemp(prefix="tune_app-"))  # another user took the name

@@ -16,8 +16,8 @@ import numpy as np
 from torchvision.datasets import CIFAR10
 
 from trainables.contract import DataError, DataSpec
-from trainables.data.cache import locked
 from trainables.data.images import Decoded, Pixels, Source, box_average, hold_out
+from trainables.files import locked
 
 TIMEOUT_SECONDS = 30.0
 log = logging.getLogger(__name__)

@@ -9,45 +9,30 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from trainables.ncsn import noise
+from trainables.ncsn import langevin_step
 from trainables.ncsn.loss import ScoreNet
+from trainables.ncsn.noise_levels import ratio
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What one chain does: `steps` Langevin steps at each of `sigmas`, and one of denoising at the end."""
+    """Schedule of one chain: `steps` Langevin steps at each of `sigmas`, and one denoising step at the end."""
 
     sigmas: Sequence[float]
     steps: int
     step_lr: float
-    """The raw step at the last level."""
+    """Raw step at the last level."""
     denoise: bool = False
 
     @property
     def nfe(self) -> int:
-        """Network evaluations a chain costs."""
+        """Network evaluations of one chain."""
         return len(self.sigmas) * self.steps + self.denoise
-
-
-def anneal(
-    score: ScoreNet,
-    *,
-    shape: Sequence[int],
-    sigmas: Sequence[float],
-    step_size: float,
-    steps: int,
-    generator: torch.Generator,
-) -> Tensor:
-    """Samples of `shape` from chains that start in N(0, sigma_1^2 I); `step_size` is relax (noise.py)."""
-    start = sigmas[0] * torch.randn(*shape, generator=generator, device=generator.device)
-    eta = noise.eta_from_relax(step_size, noise.ratio(sigmas), steps)
-    schedule = Schedule(sigmas, steps, noise.step_lr_from_eta(eta, sigmas[-1]))
-    return langevin(score, start, schedule, generator)
 
 
 @torch.no_grad()
 def langevin(score: ScoreNet, x: Tensor, schedule: Schedule, generator: torch.Generator) -> Tensor:
-    """Take the chains that start at `x` (B, ...) through the schedule."""
+    """Run the chains that start at `x` (B, ...) through the schedule and return their ends."""
     last = schedule.sigmas[-1]
     for level in schedule.sigmas:
         sigma = _column(x, level)
@@ -69,22 +54,22 @@ def plan(
     steps_per_level: int = 0,
     denoise: bool = True,
 ) -> Schedule:
-    """The chain that fits into `nfe` network evaluations; more levels than that are thinned out evenly.
+    """Return the schedule that fits into `nfe` network evaluations. Too many levels are thinned out evenly.
 
-    A `step_lr` above 0 overrides `step_size` (relax), a `steps_per_level` above 0 overrides the budget.
+    A `step_lr` above 0 overrides `step_size` (relax), and `steps_per_level` above 0 overrides the budget.
     """
     denoise = denoise and (nfe > 1 or steps_per_level > 0)
     budget = nfe - denoise
     sigmas = trained if steps_per_level > 0 else thinned(trained, budget)
     steps = steps_per_level or budget // len(sigmas)
     if step_lr <= 0:
-        eta = noise.eta_from_relax(step_size, noise.ratio(sigmas), steps)
-        step_lr = noise.step_lr_from_eta(eta, sigmas[-1])
+        eta = langevin_step.eta_from_relax(step_size, ratio(sigmas), steps)
+        step_lr = langevin_step.step_lr_from_eta(eta, sigmas[-1])
     return Schedule(sigmas, steps, step_lr, denoise)
 
 
 def thinned(sigmas: Sequence[float], most: int) -> Sequence[float]:
-    """At most `most` of the levels: about every k-th for the smallest k that fits, both ends included."""
+    """Return at most `most` of the levels: about every k-th for the smallest k that fits, both ends included."""
     if len(sigmas) <= most:
         return sigmas
     kept = ceil(len(sigmas) / ceil(len(sigmas) / most))

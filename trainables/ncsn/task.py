@@ -15,7 +15,7 @@ from trainables.contract import Grid, ImageModel, Judgement, Run, RunSpec, Scala
 from trainables.metrics.likelihood import bits_per_dim, discretised_nats
 from trainables.ncsn.likelihood import ladder_nats, ladder_nats_continuous, prior_nats
 from trainables.ncsn.loss import denoised, dsm_loss
-from trainables.ncsn.noise import geometric
+from trainables.ncsn.noise_levels import geometric
 from trainables.ncsn.refinenet import RefineNet
 from trainables.ncsn.sampling import Schedule, langevin, plan
 from trainables.ncsn.score import Score

@@ -14,6 +14,7 @@ from tests.trainables.data.album import album, spec
 from trainables.contract import DataError, DataSpec
 from trainables.data import load, sources
 from trainables.data.cache import cache_folder
+from trainables.files import UNFINISHED
 
 
 def test_changed_folder_is_decoded_again(folder: Path, cache: Path) -> None:
@@ -64,14 +65,15 @@ def test_damaged_entry_is_said_and_rebuilt(
     assert "is damaged; the images are decoded again" in caplog.text
 
 
-def test_what_a_killed_process_left_is_cleared(folder: Path, cache: Path) -> None:
+def test_the_leftovers_of_a_killed_process_are_removed(folder: Path, cache: Path) -> None:
     root = album(folder / "pets")
     load(spec(root), cache)
     entry = next(cache.glob("*/about.json")).parent
-    entry.rename(entry.with_suffix(".partial"))
+    left = entry.with_name(f"{UNFINISHED}{entry.name}.0")
+    entry.rename(left)
     sources._load.cache_clear()
     assert len(load(spec(root), cache).train) == 36
-    assert not entry.with_suffix(".partial").exists()
+    assert not left.exists()
 
 
 def test_second_process_maps_what_the_first_decoded_and_neither_decodes_twice(folder: Path, cache: Path) -> None:

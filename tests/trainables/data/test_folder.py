@@ -104,14 +104,6 @@ def sixteen_bits(root: Path) -> None:
     Image.fromarray(np.zeros((16, 16), np.uint16)).save(root / "train" / "dog" / "03.png")
 
 
-def link_outside(root: Path) -> None:
-    (root / "train" / "dog" / "out.png").symlink_to("/etc/hostname")
-
-
-def folder_link_outside(root: Path) -> None:
-    (root / "train" / "dog" / "out").symlink_to("/etc")
-
-
 def dangling_link(root: Path) -> None:
     (root / "train" / "dog" / "out.png").symlink_to(root / "nowhere.png")
 
@@ -123,15 +115,13 @@ def dangling_link(root: Path) -> None:
         (no_test, "pets/test is not a folder"),
         (no_class, "pets/train holds no class: its images belong in .*/pets/train/<class>/"),
         (empty_class, "pets/train/fox holds no image: add some .* or remove the folder"),
-        (class_in_train_alone, "must hold the same classes, but these are in one alone: dog"),
+        (class_in_train_alone, "must hold the same classes, but only one of them has dog"),
         (too_few, "holds 2 images: at least 6 are needed"),
         (no_picture, r"cat/03.png cannot be read as an image \(.*\): replace or remove it"),
         (truncated, r"cat/03.png cannot be read as an image \(.*\): replace or remove it"),
         (wrong_size, "dog/03.png has 24x24 pixels: 16x16 or a whole multiple is needed; resize it"),
         (not_square, "test/dog/03.png has 32x16 pixels"),
         (sixteen_bits, "dog/03.png has pixels of more than 8 bits: convert it"),
-        (link_outside, "dog/out.png is a link that leads outside"),
-        (folder_link_outside, "dog/out is a link that leads outside"),
         (dangling_link, "dog/out.png cannot be read: No such file"),
     ],
 )

@@ -1,5 +1,8 @@
+"""Inception features through torch-fidelity, with random weights in a file of the real layout."""
+
 from __future__ import annotations
 
+import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,19 +15,19 @@ from torchvision.models import Inception3
 
 from trainables.contract import FeaturesError
 from trainables.metrics import inception
-from trainables.metrics.inception import FILE, SHA256, Inception, tf1_resize
+from trainables.metrics.inception import FILE, SHA256, Inception
 
 
 def random_weights() -> dict[str, Tensor]:
-    """A state dict of the file's layout; all convolutions are views of one pool, which keeps the file small."""
+    """Return a state dict of the real layout. All convolutions are views of one pool, so the file stays small."""
     with torch.device("meta"):
         state: dict[str, Tensor] = Inception3(1008, aux_logits=False, init_weights=False).state_dict()
-    random = np.random.RandomState(0)  # its stream is frozen, as the features of torch-fidelity below demand
+    random = np.random.RandomState(0)  # its stream never changes, which the recorded features need
     pool = torch.from_numpy(random.standard_normal(max(weight.numel() for weight in state.values())).astype(np.float32))
     for name, weight in state.items():
         if weight.ndim > 1:
             state[name] = pool[: weight.numel()].view(weight.shape)
-        elif name.endswith("running_var"):  # what keeps the signal from fading through 48 layers
+        elif name.endswith("running_var"):  # keeps the signal from fading through 48 layers
             kernel = state[name.replace("bn.running_var", "conv.weight")]
             state[name] = torch.full(weight.shape, kernel[0].numel() / 2)
         elif name.endswith("tracked"):
@@ -35,7 +38,7 @@ def random_weights() -> dict[str, Tensor]:
 
 
 def save(content: Any, path: Path, *, zipped: bool = False) -> str:
-    """The SHA-256 of what was written; the real file is of the old form, not a zip."""
+    """Save and return the SHA-256. The real file has the old format, not a zip."""
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     return sha256(path.read_bytes()).hexdigest()
 
@@ -66,9 +69,9 @@ def test_features_are_finite_floats(found: Tensor) -> None:
     assert found.isfinite().all()
 
 
-def test_features_are_those_of_torch_fidelity(found: Tensor) -> None:
+def test_features_are_those_that_torch_fidelity_0_4_0_gave(found: Tensor) -> None:
     norms = [[branch.norm().item() for branch in image.split([320, 768, 768, 192])] for image in found]
-    assert norms == [  # its 0.4.0 with the same weights; the last branch is the one that takes a maximum
+    assert norms == [  # recorded with the same weights; the last branch takes a maximum
         pytest.approx([252.9196, 395.0953, 401.3951, 284.4440], rel=1e-4),
         pytest.approx([255.3381, 399.0714, 404.6086, 287.2156], rel=1e-4),
         pytest.approx([253.8147, 396.8942, 402.8149, 286.6426], rel=1e-4),
@@ -151,14 +154,10 @@ def test_weights_of_another_network_are_refused(weights: dict[str, Tensor], tmp_
         Inception(tmp_path / "less.pth", sha256=digest)
 
 
-def test_resize_has_the_grid_of_tensorflow_1() -> None:
-    ramp = torch.tensor([[0.0, 8.0], [16.0, 24.0]])
-    expected = torch.tensor(  # source rows and columns 0, 0.5, 1, 1.5, the last clamped to 1
-        [[0.0, 4.0, 8.0, 8.0], [8.0, 12.0, 16.0, 16.0], [16.0, 20.0, 24.0, 24.0], [16.0, 20.0, 24.0, 24.0]]
-    )
-    assert torch.equal(tf1_resize(ramp[None, None], 4)[0, 0], expected)
-
-
-def test_resize_to_fewer_pixels_skips_and_does_not_average() -> None:
-    ramp = torch.arange(6.0).view(1, 1, 1, 6).expand(1, 1, 6, 6)
-    assert tf1_resize(ramp, 4)[0, 0, 0].tolist() == [0.0, 1.5, 3.0, 4.5]
+def test_without_torch_fidelity_the_package_to_install_is_named(
+    weights: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = save(weights, tmp_path / "random.pth")
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    with pytest.raises(FeaturesError, match=r"pip install 'tune_app\[fid\]'"):
+        Inception(tmp_path / "random.pth", sha256=digest)

@@ -16,7 +16,7 @@ from tests.trainables.tiny import tiny_spec
 from trainables.beta_vae.task import BetaVae
 from trainables.metrics.likelihood import HALF_BIN, bits_per_dim, discretised_nats
 from trainables.ncsn.likelihood import ladder_nats, ladder_nats_continuous, prior_nats
-from trainables.ncsn.noise import geometric
+from trainables.ncsn.noise_levels import geometric
 from trainables.ncsn.task import Ncsn
 
 VALUES = torch.arange(256, dtype=torch.float64)[:, None] / 255

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables.ncsn.loss import dsm_loss
-from trainables.ncsn.noise import geometric
+from trainables.ncsn.noise_levels import geometric
 
 LAM, D = 0.0614, 48
 """Variance of isotropic Gaussian data, and its dimension here."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainables.ncsn.loss import dsm_loss
-from trainables.ncsn.noise import geometric
+from trainables.ncsn.noise_levels import geometric
 
 D = 3 * 32 * 32
 

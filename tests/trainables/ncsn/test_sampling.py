@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.ncsn.noise import eta_from_relax, geometric, ratio, relax_from_eta
-from trainables.ncsn.sampling import Schedule, anneal, langevin, plan
+from tests.trainables.ncsn.langevin import anneal, relax_from_eta
+from trainables.ncsn.langevin_step import eta_from_relax
+from trainables.ncsn.noise_levels import geometric, ratio
+from trainables.ncsn.sampling import Schedule, langevin, plan
 
 
 def seeded(seed: int) -> torch.Generator:

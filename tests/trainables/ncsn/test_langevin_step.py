@@ -5,15 +5,9 @@ from math import e, inf
 
 import pytest
 
-from trainables.ncsn.noise import (
-    eta_from_relax,
-    eta_from_step_lr,
-    geometric,
-    ratio,
-    relax_from_eta,
-    steady_variance_ratio,
-    step_lr_from_eta,
-)
+from tests.trainables.ncsn.langevin import eta_from_step_lr, relax_from_eta, steady_variance_ratio
+from trainables.ncsn.langevin_step import eta_from_relax, step_lr_from_eta
+from trainables.ncsn.noise_levels import geometric, ratio
 
 
 @pytest.mark.parametrize(("begin", "end", "levels"), [(1.0, 0.01, 50), (50.0, 0.01, 232), (0.3, 0.007, 2)])
