@@ -9,6 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from tests.experiment_page import page
 from trainables.catalog import MODELS
 from tune_app.cli import cli
 from tune_app.config.schema import SweepConfig
@@ -45,3 +46,7 @@ def test_the_help_shows_the_whole_summary_of_each_command_at_80_columns(monkeypa
     for name, command in cli.commands.items():
         assert command.help
         assert f"{name} {' '.join(command.help.split(chr(10) * 2)[0].split())}" in text
+
+
+def test_the_page_about_the_experiment_folder_is_up_to_date() -> None:
+    assert (ROOT / "docs/experiment.md").read_text() == page()

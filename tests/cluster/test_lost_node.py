@@ -57,10 +57,10 @@ def test_nodes_that_do_not_see_the_experiment_folder_are_named(cluster: RayClust
     command = [sys.executable, "-c", BLIND, cluster.address]
     done = subprocess.run(command, cwd=folder, env=cluster.environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
-    blind = "127.0.0.1 does not see what the driver writes there"
+    blind = "127.0.0.1 cannot see what the driver writes there"
     assert done.stdout.splitlines() == [
         f"experiments is not shared by the nodes of the cluster: {blind}; {blind}",
-        f"storage: {(folder / 'away').as_uri()} is not reached by every node: {blind}; {blind}",
+        f"storage: {(folder / 'away').as_uri()} is not reachable from every node: {blind}; {blind}",
     ]
 
 

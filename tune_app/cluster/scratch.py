@@ -1,4 +1,4 @@
-"""A private folder for what Ray writes, removed at the end, or by the next driver where this one is killed."""
+"""A private folder for Ray's files. It is removed at the end, or by the next driver if this one is killed."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from typing import IO
 
 PREFIX = "tune_app-"
 _held: list[IO[bytes]] = []
-"""Lock files of this process, open as long as it lives."""
+"""Lock files of this process. They stay open while it lives."""
 
 
 @cache
 def scratch_folder() -> Path:
-    """This process's folder, with Ray's access token in the file `token`; raises nothing that a full disk does not."""
+    """Return this process's folder, with Ray's access token in the file `token`. Raise OSError if the disk is full."""
     for stale in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         _remove_if_dead(stale)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     (folder / "token").write_text(token_hex(32))
     lock = (folder / "locking").open("wb")
     fcntl.flock(lock, fcntl.LOCK_EX)
-    (folder / "locking").rename(folder / "lock")  # whoever sees the lock sees it held
+    (folder / "locking").rename(folder / "lock")  # the lock is held as soon as it is visible
     _held.append(lock)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def _remove_if_dead(folder: Path) -> None:
-    """Remove the folder of a driver that is no more, and the agents that Ray leaves behind for minutes."""
+    """Remove the folder of a dead driver, and end the agents that Ray leaves running for minutes."""
     with suppress(OSError):
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             return
         with (folder / "lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            while left := [*_processes_in(folder)]:  # raylet may start more meanwhile
+            while left := [*_processes_in(folder)]:  # the raylet may start more meanwhile
                 for process in left:
                     os.kill(process, signal.SIGKILL)
                 time.sleep(0.05)
@@ -51,8 +51,8 @@ def _remove_if_dead(folder: Path) -> None:
 
 
 def _processes_in(folder: Path) -> Iterator[int]:
-    """Processes with a file open in a folder of `folder`, as all of Ray's have; none where there is no /proc."""
+    """Yield the processes with an open file below `folder`, as all of Ray's have. Without /proc there are none."""
     for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # their environment would not do: the name that Ray gives them is written over it
+        with suppress(OSError):  # their environment is no use, because Ray writes a process name over it
             if any(folder in opened.readlink().parent.parents for opened in (process / "fd").iterdir()):
                 yield int(process.name)

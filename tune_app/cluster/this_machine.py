@@ -1,4 +1,4 @@
-"""What this machine has, seen without torch and without ray."""
+"""CPUs and GPUs of this machine, without torch and ray."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def cpus() -> int:
-    """CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def local_gpus() -> int:
-    """GPUs the driver of this machine lists, or those that CUDA_VISIBLE_DEVICES leaves."""
+    """Return the number of GPUs that the NVIDIA driver lists, or that CUDA_VISIBLE_DEVICES names."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])

@@ -1,4 +1,4 @@
-"""What a sweep needs, looked for on this machine: a row for each thing, with what to do where it is missing."""
+"""Check what a sweep needs on this machine: one row for each thing, with what to do if it is missing."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ FIRST_RAY = (2, 60)
 PORTS = {"http": 8265, "https": 443, "ray": 10001}
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
-SHM = Path("/dev/shm")  # noqa: S108 (Ray's own place, only looked at)
+SHM = Path("/dev/shm")  # noqa: S108 (Ray's folder, only read)
 State = Literal["ok", "warning", "bad"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One thing looked for; a `bad` one means that no sweep can run."""
+    """One thing that was checked. If it is `bad`, no sweep can run."""
 
     name: str
     state: State
@@ -43,7 +43,7 @@ class Row:
 
 
 def examine(out: Path, address: str | None, environment: Mapping[str, str]) -> list[Row]:
-    """Every row. The only traffic is to `address`, or else to $RAY_ADDRESS."""
+    """Return every row. The only network traffic goes to `address`, or else to $RAY_ADDRESS."""
     address = address or environment.get("RAY_ADDRESS") or None
     return [
         Row("python", "ok", f"{platform.python_version()} on {platform.platform(terse=True)}"),
@@ -65,19 +65,23 @@ def can_run(rows: list[Row]) -> bool:
 
 
 def doctor_lines(rows: list[Row]) -> list[str]:
-    """The page, what to do below each row that asks for something."""
+    """Return the rows as text, with what to do below each one that needs it."""
     lines = []
     for row in rows:
         lines.append(f"{row.state:8} {row.name:18} {row.found}")
         if row.todo:
             lines.append(f"{'':27} -> {row.todo}")
     bad = [row.name for row in rows if row.state == "bad"]
-    return [*lines, "", f"no sweep can run here yet: {', '.join(bad)}" if bad else "a sweep can run here"]
+    return [
+        *lines,
+        "",
+        f"no sweep can run here yet: {', '.join(bad)}" if bad else "a sweep can run here",
+    ]
 
 
 def _torch() -> Iterator[Row]:
     try:
-        with warnings.catch_warnings():  # torch warns of an old driver; the row below says it
+        with warnings.catch_warnings():  # torch warns about an old driver, which the row below reports
             warnings.simplefilter("ignore")
             import torch
 
@@ -95,7 +99,7 @@ def _torch() -> Iterator[Row]:
         yield Row("cuda", "ok", f"{built}, driver {driver}")
     found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count() if usable else 0)]
     gpus = ", ".join(f"{gpu.name} ({gpu.total_memory / GIB:.0f} GiB)" for gpu in found)
-    yield Row("gpus", "ok", gpus or "none: `run` takes the profile laptop")
+    yield Row("gpus", "ok", gpus or "none: `run` uses the profile laptop")
 
 
 def _driver() -> str:
@@ -107,19 +111,19 @@ def _driver() -> str:
 
 def _ray() -> Row:
     try:
-        found = version("ray")
+        installed = version("ray")
     except PackageNotFoundError:
         return Row("ray", "bad", "not installed", "pip install -c constraints.txt -e .")
-    if tuple(int(part) for part in found.split(".")[:2] if part.isdigit()) < FIRST_RAY:
-        return Row("ray", "bad", found, f"pip install 'ray[tune]>={'.'.join(map(str, FIRST_RAY))}'")
-    return Row("ray", "ok", found)
+    if tuple(int(part) for part in installed.split(".")[:2] if part.isdigit()) < FIRST_RAY:
+        return Row("ray", "bad", installed, f"pip install 'ray[tune]>={'.'.join(map(str, FIRST_RAY))}'")
+    return Row("ray", "ok", installed)
 
 
 def _cluster(address: str | None, environment: Mapping[str, str]) -> Iterator[Row]:
-    """Whether something answers at `address`, and whether it lets just anybody in."""
+    """Yield rows on the cluster at `address`: does it answer, and does it need a token?"""
     if address is None:
-        yield Row("ray address", "ok", "none given: a sweep starts a private Ray on this machine, on loopback")
-        yield Row("ray token", "ok", "the private Ray makes its own")
+        yield Row("ray address", "ok", "none given: a sweep starts a private Ray on loopback")
+        yield Row("ray token", "ok", "the private Ray makes its own token")
         return
     where = _current(environment) if address == "auto" else address
     if where is None:
@@ -130,14 +134,14 @@ def _cluster(address: str | None, environment: Mapping[str, str]) -> Iterator[Ro
         host, port = url.hostname or "", url.port or PORTS.get(url.scheme, 6379)
         socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
-        yield Row("ray address", "bad", f"nothing answers there ({error})", "start the cluster, or mend --address")
+        yield Row("ray address", "bad", f"nothing answers there ({error})", "start the cluster, or correct --address")
         return
     yield Row("ray address", "ok", f"{host}:{port} answers")
     yield _token(url, host, port, environment)
 
 
 def _current(environment: Mapping[str, str]) -> str | None:
-    """The Ray that `auto` means: the one started last on this machine."""
+    """Return the address that `auto` stands for: of the Ray started last on this machine."""
     folder = Path(environment.get("RAY_TMPDIR", tempfile.gettempdir()))
     with suppress(OSError):
         return (folder / "ray/ray_current_cluster").read_text().strip() or None
@@ -155,8 +159,8 @@ def _token(url: SplitResult, host: str, port: int, environment: Mapping[str, str
     asks = _asks_for_token(url, host, port) if url.scheme in ("http", "https") else None
     asked = "asked for; " if asks else ""
     if asks is False:
-        todo = "anyone who reaches it can run code on it: start it anew with RAY_AUTH_MODE=token"
-        return Row("ray token", "warning", "the cluster asks for none", todo)
+        todo = "anyone who can reach it can run code on it: restart it with RAY_AUTH_MODE=token"
+        return Row("ray token", "warning", "the cluster needs none", todo)
     if held is None and (asks or environment.get("RAY_AUTH_MODE") == "token"):
         todo = "copy ~/.ray/auth_token from the head, or name its file in RAY_AUTH_TOKEN_PATH"
         return Row("ray token", "bad", f"{asked}{have}", todo)
@@ -167,7 +171,7 @@ def _token(url: SplitResult, host: str, port: int, environment: Mapping[str, str
 
 
 def _asks_for_token(url: SplitResult, host: str, port: int) -> bool | None:
-    """Whether the dashboard refuses who shows no token; None where what answers is no dashboard."""
+    """Return True if the dashboard requires a token, False if not, None if nothing there is a dashboard."""
     kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
     with closing(kind(host, port, timeout=CONNECT_SECONDS)) as connection, suppress(OSError, HTTPException):
         connection.request("GET", "/api/version")
@@ -181,14 +185,14 @@ def _folder(out: Path, *, shared: bool) -> Row:
         check_writable(out)
     except InputError as error:
         return Row("experiments folder", "bad", str(error), error.hint or "")
-    alone = "" if shared else "; on a cluster it must be one that all nodes share"
-    return Row("experiments folder", "ok", f"{out.absolute()} can be written{alone}", todo)
+    alone = "" if shared else "; on a cluster all nodes must share it"
+    return Row("experiments folder", "ok", f"{out.absolute()} is writable{alone}", todo)
 
 
 def _disk(out: Path) -> Row:
     free = shutil.disk_usage(next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())).free / GIB
     state: State = "bad" if free < 1 else "warning" if free < 10 else "ok"
-    return Row("disk", state, f"{free:.1f} GiB free", "" if state == "ok" else "make room, or choose another --out")
+    return Row("disk", state, f"{free:.1f} GiB free", "" if state == "ok" else "free space, or choose another --out")
 
 
 def _data() -> Row:
@@ -199,7 +203,7 @@ def _data() -> Row:
 
         folder = cache_folder() / "cifar10"
     except (ImportError, OSError, DataError) as error:
-        return Row("data", "warning", f"shapes; no place for downloads ({error})", "set TUNE_APP_CACHE to a folder")
+        return Row("data", "warning", f"shapes; no folder for downloads ({error})", "set TUNE_APP_CACHE to a folder")
     if any(folder.glob("cifar-10-*")):
         return Row("data", "ok", f"shapes, cifar10 in {folder}")
     todo = "the first sweep with cifar10 downloads it (170 MB); without a network, --data shapes or folder:DIR"
@@ -207,7 +211,7 @@ def _data() -> Row:
 
 
 def _wandb(environment: Mapping[str, str]) -> Row:
-    """Whether a key is configured; its value goes nowhere, and neither does what the netrc parser quotes of it."""
+    """Return the row on the W&B key. It shows neither the key nor the netrc parser's message, which may quote it."""
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
         if environment.get(name):
             return Row("wandb key", "ok", f"in {name}")
@@ -219,7 +223,7 @@ def _wandb(environment: Mapping[str, str]) -> Row:
     except FileNotFoundError:
         entry = None
     except (OSError, netrc.NetrcParseError):
-        return Row("wandb key", "warning", f"{path} cannot be read", f"chmod 600 {path}, and mend its lines")
+        return Row("wandb key", "warning", f"{path} cannot be read", f"chmod 600 {path}, and correct its lines")
     if entry is not None:
         return Row("wandb key", "ok", f"for {host} in {path}")
     return Row("wandb key", "warning", f"none for {host}", "`wandb login`, or `tune_app sync` later")
@@ -231,12 +235,12 @@ def _memory() -> Row:
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return Row("cpus and memory", "ok", f"{cpus()} CPUs; memory unknown on this system")
-    with suppress(OSError, ValueError):  # a container's own limit; `max` is none
+    with suppress(OSError, ValueError):  # the container's limit; `max` means none
         limit = int((CGROUP / "memory.max").read_text())
         free = min(free, limit - int((CGROUP / "memory.current").read_text()))
     found = f"{cpus()} CPUs, {free / GIB:.1f} GiB free"
     if free < 2 * GIB:
-        return Row("cpus and memory", "warning", found, "a trial takes 1 GiB or more: make room, or run fewer at once")
+        return Row("cpus and memory", "warning", found, "a trial needs 1 GiB or more: free memory, or run fewer")
     return Row("cpus and memory", "ok", found)
 
 
@@ -244,14 +248,14 @@ def _shared_memory() -> Row:
     try:
         free = shutil.disk_usage(SHM).free / GIB
     except OSError:
-        return Row(str(SHM), "ok", "not there on this system")
+        return Row(str(SHM), "ok", "this system has none")
     if free < 0.5:
         return Row(str(SHM), "warning", f"{free:.2f} GiB free", "give the container --shm-size=4g")
     return Row(str(SHM), "ok", f"{free:.1f} GiB free")
 
 
 def _files() -> Row:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # Ray raises the soft one itself
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # Ray raises the soft limit itself
     most = "no limit" if hard == resource.RLIM_INFINITY else f"{soft}, at most {hard}"
     if hard != resource.RLIM_INFINITY and hard < 8192:
         return Row("open files", "warning", most, "ulimit -n 65536")

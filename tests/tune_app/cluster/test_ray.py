@@ -90,7 +90,7 @@ def test_a_cluster_that_grows_is_waited_for_with_a_word(
 def test_room_follows_the_nodes_of_a_cluster(
     nodes: list[dict[str, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(cluster, "POLL_SECONDS", -1.0)
     joined = Cluster(cpus=0, gpus=0, slots=0, local=False, scratch=tmp_path, resources=QUARTER)
     assert joined.room() == 0
     nodes.append(WORKER)
@@ -108,11 +108,11 @@ def test_a_node_sees_the_marker_and_can_answer_or_says_what_it_cannot(
     marker = tmp_path / "marker"
 
     def seen() -> str:
-        return shared.seen(str(tmp_path), "marker", "secret")
+        return shared.complaint_of_node(str(tmp_path), "marker", "secret")
 
-    assert seen() == "does not see what the driver writes there"
+    assert seen() == "cannot see what the driver writes there"
     marker.write_text("another folder of the same name")
-    assert seen() == "does not see what the driver writes there"
+    assert seen() == "cannot see what the driver writes there"
     marker.write_text("secret")
     assert seen() == ""
     assert list(tmp_path.iterdir()) == [marker]

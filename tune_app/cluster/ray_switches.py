@@ -1,0 +1,60 @@
+"""Everything of Ray and Ray Tune that is switched off, each switch with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+FOR_EVERY_CLUSTER = {
+    # our own table and messages replace Tune's
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # nothing is sent to Ray's makers
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # workers keep the driver's folder, so relative data paths work
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # a trial without a GPU must not see one
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    # the event log replaces Tune's result files and snapshots
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000",
+    # our own handler lets trials write a checkpoint first
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # a report without the metric is normal between rungs
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # with a checkpoint in the buffer, Tune 2.60 can start a trial's next step twice, out of order
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+}
+"""Environment variables. Ray reads them when it is imported."""
+FOR_A_PRIVATE_RAY = {
+    # the switch for macOS and Windows: Ray then binds to the address it is given, so every port is on loopback
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+}
+FOR_A_JOINED_CLUSTER = {
+    # the port is open, so more retries do not help
+    "RAY_NUM_REDIS_GET_RETRIES": "3",
+}
+FOR_WORKERS = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",)
+"""Variables of FOR_EVERY_CLUSTER that a joined cluster's workers need too."""
+
+
+def silence_worker_logs() -> None:
+    """Keep Ray's messages about lost workers out of our output."""
+    from ray._private import worker
+
+    worker._worker_logs_enabled = False
+
+
+@contextmanager
+def small_processes() -> Iterator[None]:
+    """Have Ray's helper processes load only what plain `ray` has. With `ray[default]` this saves 2 CPU seconds."""
+    from ray._private import utils
+
+    check = utils.get_dashboard_dependency_error
+    utils.get_dashboard_dependency_error = lambda: ImportError("not needed here")
+    try:
+        yield
+    finally:
+        utils.get_dashboard_dependency_error = check
