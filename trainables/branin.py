@@ -38,7 +38,7 @@ class Branin:
         self._images += images
         return {"loss": self._value()}
 
-    def evaluate(self, *, final: bool, yardstick: Any = None, spec: RunSpec | None = None) -> Evaluation:  # noqa: ARG002
+    def evaluate(self, *, final: bool, sample_metrics: Any = None, spec: RunSpec | None = None) -> Evaluation:  # noqa: ARG002
         return Evaluation({"value": self._value()})
 
     def state(self) -> dict[str, Any]:

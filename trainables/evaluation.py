@@ -16,7 +16,7 @@ from trainables.contract import Evaluation, ImageModel, Judgement, NonFiniteErro
 from trainables.data import ImageData
 from trainables.pictures import png
 from trainables.precision import autocast
-from trainables.sample_metrics import Yardstick
+from trainables.sample_metrics import SampleMetrics
 
 CHUNK = 256
 """Images a network sees at a time. Part of the numbers: a chain's noise is drawn a chunk at a time."""
@@ -45,7 +45,7 @@ class Subject:
     model: ImageModel
     network: nn.Module
     data: ImageData
-    yardstick: Yardstick
+    sample_metrics: SampleMetrics
     seed: int
 
     @property
@@ -66,7 +66,7 @@ def evaluate(
     network: nn.Module,
     spec: RunSpec,
     data: ImageData,
-    yardstick: Yardstick,
+    sample_metrics: SampleMetrics,
     *,
     final: bool,
     seed: int,
@@ -79,7 +79,7 @@ def evaluate(
     began = time.perf_counter()
     network.eval()
     _check_weights(network)
-    subject = Subject(model, network, data, yardstick, seed)
+    subject = Subject(model, network, data, sample_metrics, seed)
     settings = spec.final_sampling if final else spec.sampling
     count = spec.final_samples if final else spec.samples
     with torch.inference_mode():
@@ -95,12 +95,12 @@ def evaluate(
         "evaluation_seconds": time.perf_counter() - began,
     }
     curve = [{**drawn.sampling, **drawn.metrics} for drawn in tried] if any(settings) else []
-    return Evaluation(metrics, dict(best.sampling), curve, judged.levels, pictures, yardstick.main.label)
+    return Evaluation(metrics, dict(best.sampling), curve, judged.levels, pictures, sample_metrics.main.label)
 
 
 def _try(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> Drawn:
     samples, nonfinite = _draw(subject, sampling, count, nfe)
-    metrics = subject.yardstick.measure(samples)
+    metrics = subject.sample_metrics.measure(samples)
     if nonfinite:
         log.warning("%d of %d samples are not finite; setting %s is skipped", nonfinite, count, dict(sampling))
         metrics = dict.fromkeys(metrics, inf)

@@ -14,7 +14,7 @@ from trainables.contract import NonFiniteError, RunSpec
 from trainables.files import write_file
 
 if TYPE_CHECKING:
-    from trainables.sample_metrics import Yardstick
+    from trainables.sample_metrics import SampleMetrics
 
 STEPS, SAMPLES, NFE = 3, 256, 8
 
@@ -27,7 +27,7 @@ class Need(NamedTuple):
     gpu_gb: float
 
 
-def need(spec: RunSpec, yardstick: Yardstick | None, reading: Callable[[], Need] | None = None) -> Need:
+def need(spec: RunSpec, sample_metrics: SampleMetrics | None, reading: Callable[[], Need] | None = None) -> Need:
     """Return the peak memory of a run in a few steps and an evaluation. The cache keeps it for each kind of GPU.
 
     Raise torch.OutOfMemoryError if a whole GPU is too small.
@@ -36,7 +36,7 @@ def need(spec: RunSpec, yardstick: Yardstick | None, reading: Callable[[], Need]
 
     reading = reading or gpu_memory
     small = replace(spec, sampling=spec.sampling[:1], samples=min(spec.samples, SAMPLES), nfe=min(spec.nfe, NFE))
-    label = yardstick.main.label if yardstick else ""
+    label = sample_metrics.main.label if sample_metrics else ""
     key = sha256(dumps([asdict(small), label, reading().gpu], sort_keys=True).encode()).hexdigest()[:16]
     kept = cache_folder() / f"gpu-memory-{key}.json"
     with suppress(OSError, ValueError, TypeError):
@@ -44,7 +44,7 @@ def need(spec: RunSpec, yardstick: Yardstick | None, reading: Callable[[], Need]
     run = catalog.build(small)
     with suppress(NonFiniteError):  # the memory was used all the same
         run.train(STEPS * int(small.params.get("batch_size", 1)))
-        run.evaluate(final=False, yardstick=yardstick)
+        run.evaluate(final=False, sample_metrics=sample_metrics)
     found = reading()
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A Trial as a ray.tune.Trainable: the only file of this package that imports ray."""
+"""The Ray actor that runs trials: the only file of this package that imports ray."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from trainables.trial import Recheck, Trial, images
 PARKED_SECONDS, WARM_SECONDS = 0.2, 0.02
 
 
-class RayTrial(tune.Trainable):
-    """One actor, one trial object at a time: a reused actor throws the last one away whole.
+class RayWorker(tune.Trainable):
+    """One actor with one trial at a time. A reused actor discards its last trial completely.
 
-    `config`: `spec` (a RunSpec), `yardstick` (where in Ray's object store it lies, or None), `rungs`, `report_kimg`,
-    `checkpoint_kimg`, `threads`; and places, see storage.py: `folder`, where checkpoints go;
-    `checkpoints`, those to continue from, the first whole one counts; `park_file`, whose presence asks to park.
-    Without a `spec` the actor only starts, and waits for its first trial.
+    `config` holds `spec` (a RunSpec), `sample_metrics` (its ObjectRef, or None), `rungs`, `report_kimg`,
+    `checkpoint_kimg` and `threads`, and three places (see storage.py): `folder` for checkpoints; `checkpoints` to
+    continue from, of which the first whole one is used; `park_file`, which asks the trial to park while it exists.
+    Without a `spec` the actor only starts and waits for its first trial.
     """
 
     trial: Trial | None
@@ -39,7 +39,7 @@ class RayTrial(tune.Trainable):
             config["spec"],
             rungs=config["rungs"],
             report_kimg=config["report_kimg"],
-            yardstick=_shared(config["yardstick"]),
+            sample_metrics=_shared(config["sample_metrics"]),
         )
         _restore(self.trial, config["checkpoints"])
         self._saved = self.trial.images
@@ -64,11 +64,11 @@ class RayTrial(tune.Trainable):
             return {"failed": str(error)}
         self._parked = storage.exists(self._park_file)
         due = report.rung or self._parked or self.trial.images - self._saved >= self._least
-        # a Report, not a dict, which Tune would flatten; the checkpoint is ours, as Tune's are not written whole
+        # a Report, because Tune would flatten a dict; our own checkpoint, because Tune's are not written atomically
         return {"report": report, "parked": self._parked, "checkpoint": self._save() if due else None}
 
     def _save(self) -> str:
-        """Write a checkpoint; its name, which the same images always give: work done twice replaces it."""
+        """Write a checkpoint and return its name. It depends only on the image count, so repeated work replaces it."""
         assert self.trial
         name = f"checkpoint_{self.trial.images:09d}"
         storage.save(storage.below(self._folder, name), self.trial.save)
@@ -77,34 +77,35 @@ class RayTrial(tune.Trainable):
 
 
 class Prepared(NamedTuple):
-    """What a driver keeps of the data and of the yardstick; both themselves stay with the workers."""
+    """Summary of the data and the sample metrics for the driver. Both stay with the workers."""
 
     data: str
     """Fingerprint of the images."""
     features: dict[str, str]
     """Fingerprint of each feature set by name, the sweep's own first."""
     cnn: bytes
-    """Weights of the cnn features, where they are used."""
+    """Weights of the cnn features, if they are used."""
 
 
 def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Prepared, Any]:
-    """Decode the data of `spec` into the cache that all trials share, and make the sweep's yardstick.
+    """Decode the data of `spec` into the cache that all trials share, and make the sweep's sample metrics.
 
-    Raises DataError.
+    Raise DataError.
     """
     _threads(max(1, (os.cpu_count() or 1) // 2))  # nothing else of the sweep runs yet
-    from trainables import data
-    from trainables import sample_metrics as yardstick
+    from trainables import data, sample_metrics
 
     images = data.load(spec.data)
-    made = yardstick.build(images, features, saved=saved, fid=fid)
+    made = sample_metrics.build_sample_metrics(images, features, saved=saved, fid=fid)
     return Prepared(images.fingerprint, made.fingerprints, made.cnn), made
 
 
-def recheck(spec: RunSpec, checkpoints: list[str], yardstick: Any, threads: int, plan: dict[str, int]) -> Recheck | str:
-    """Measure the newest whole one of `checkpoints` again as Trial.recheck does by `plan`; a str says why it cannot."""
+def recheck(
+    spec: RunSpec, checkpoints: list[str], sample_metrics: Any, threads: int, plan: dict[str, int]
+) -> Recheck | str:
+    """Re-evaluate the newest whole checkpoint with Trial.recheck(**plan). Return a string if that is impossible."""
     _threads(threads)
-    trial = Trial(spec, rungs=[spec.max_kimg], report_kimg=spec.max_kimg, yardstick=yardstick)
+    trial = Trial(spec, rungs=[spec.max_kimg], report_kimg=spec.max_kimg, sample_metrics=sample_metrics)
     try:
         if not _restore(trial, checkpoints):
             return "none of its checkpoints is whole"
@@ -113,16 +114,16 @@ def recheck(spec: RunSpec, checkpoints: list[str], yardstick: Any, threads: int,
         return str(error)
 
 
-def need(spec: RunSpec, yardstick: Any) -> tuple[float, str, float]:
-    """The GPU memory of a run of `spec` in GB, the GPU's name and its size."""
-    from trainables import gpu_memory as memory
+def need(spec: RunSpec, sample_metrics: Any) -> tuple[float, str, float]:
+    """Return the GPU memory of a run in GB, the GPU's name and its size."""
+    from trainables import gpu_memory
 
-    found = memory.need(spec, yardstick)
-    return found.gb, found.gpu, found.gpu_gb
+    measured = gpu_memory.need(spec, sample_metrics)
+    return measured.gb, measured.gpu, measured.gpu_gb
 
 
 def _restore(trial: Trial, checkpoints: list[str]) -> bool:
-    """Load the first whole one of `checkpoints`; whether there is one."""
+    """Load the first whole checkpoint. Return False if there is none."""
     for place in checkpoints:
         with storage.local(place) as folder:
             if checkpoint.whole(folder):
@@ -132,13 +133,13 @@ def _restore(trial: Trial, checkpoints: list[str]) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _shared(reference: Any) -> Any:
-    """What lies in Ray's object store there, once a process."""
-    return None if reference is None else ray.get(reference)
+def _shared(object_ref: Any) -> Any:
+    """Return the object behind an ObjectRef, fetched once for each process."""
+    return None if object_ref is None else ray.get(object_ref)
 
 
 def _threads(count: int) -> None:
-    """One thread a CPU of the trial: two trials with two threads each on two cores fight at every barrier."""
+    """Use one thread for each CPU of the trial. Two trials with two threads each on two cores wait for each other."""
     os.environ["OMP_NUM_THREADS"] = str(count)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)

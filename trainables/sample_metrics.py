@@ -1,4 +1,4 @@
-"""What all samples of a sweep are held against: made once, shared by its trials, and the same for each of them."""
+"""Metrics of samples against held-out images, made once for a sweep and shared by its trials."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from trainables.metrics.kid import FEWEST, Estimate, Reference, kid
 
 REFERENCE_IMAGES, PAIRED = 2000, 5000
 FID_IMAGES = 50_000
-"""Images, drawn and real, at which a Frechet distance on Inception features is called FID."""
+"""Number of samples from which a Frechet distance on Inception features may be called FID."""
 
 
 class FeatureSet(Protocol):
-    """Images (N, 3, H, W), uint8 or in [0, 1], to features (N, d); numbers of two fingerprints do not compare."""
+    """Maps images (N, 3, H, W), uint8 or in [0, 1], to features (N, d). Values of two fingerprints do not compare."""
 
     name: str
     fingerprint: str
@@ -39,7 +39,7 @@ class FeatureSet(Protocol):
 
 
 class Measure:
-    """Distances to reference images in one feature set: features and reference belong together and are never mixed."""
+    """Distances to held-out images in one feature set."""
 
     def __init__(self, features: FeatureSet, reference: Tensor, train: Tensor | None = None) -> None:
         self.name, self.fingerprint = features.name, features.fingerprint
@@ -50,7 +50,7 @@ class Measure:
         self._train = (
             None if train is None else moments(torch.cat([features(chunk) for chunk in torch.split(train, 1000)]))
         )
-        # an image and its own blur are alike: the even ones blurred are held against the odd ones, and the other way
+        # an image resembles its own blur, so blurred even images are compared with the odd ones, and vice versa
         soft = features(blurred(reference))
         halves = [(soft[::2], found[1::2]), (soft[1::2], found[::2])]
         if len(reference) < 2 * FEWEST:
@@ -63,11 +63,11 @@ class Measure:
         return f"{self.name} {self.fingerprint[:12]}"
 
     def kid(self, features: Tensor) -> Estimate:
-        """Of sample features (m, d) of this set."""
+        """Return the kernel inception distance of sample features (m, d)."""
         return kid(features, self._reference)
 
     def frechet(self, features: Tensor) -> dict[str, float]:
-        """`fd`, or `fid` beside it where the convention's name is earned: Inception features, 50,000 images."""
+        """Return `fd`, and `fid` too if the convention holds: Inception features, 50,000 images."""
         drawn = moments(features)
         found = {"fd": frechet_distance(self._moments, drawn)}
         if self._train is not None and len(features) >= FID_IMAGES:
@@ -76,8 +76,8 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Yardstick:
-    """The sweep's own feature set, the other one beside it, and how far apart real images are."""
+class SampleMetrics:
+    """The sweep's own feature set, the other one as a check, and the distance between real images."""
 
     main: Measure
     other: Measure | None
@@ -86,21 +86,21 @@ class Yardstick:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Of each feature set by its name, the sweep's own first."""
+        """Fingerprint of each feature set by name, the sweep's own first."""
         return {measure.name: measure.fingerprint for measure in (self.main, self.other) if measure}
 
     @property
     def cnn(self) -> bytes:
-        """The weights of the trained features, for `build(saved=...)`; empty where they are not used."""
+        """Weights of the trained features, for `build_sample_metrics(saved=...)`; empty if they are not used."""
         sets = [measure.features for measure in (self.main, self.other) if measure]
         return next((found.dump() for found in sets if isinstance(found, cnn.Cnn)), b"")
 
     def measure(self, samples: Tensor) -> dict[str, float]:
-        """Metrics of samples uint8 (N, C, H, W)."""
+        """Return the metrics of samples uint8 (N, C, H, W)."""
         features = self.main.features(samples)
         value, stderr = self.main.kid(features)
         found = {"kid": value, "kid_stderr": stderr}
-        if self.main.blurred > 0:  # else the images are flat
+        if self.main.blurred > 0:  # it is 0 for flat images
             found["kid_blurs"] = value / self.main.blurred
         if self.other:
             found["kid_alt"], found["kid_alt_stderr"] = self.other.kid(self.other.features(samples))
@@ -109,11 +109,13 @@ class Yardstick:
         return {**found, **self.main.frechet(features)}
 
 
-def build(data: ImageData, features: str = "randconv", *, saved: bytes = b"", fid: bool = False) -> Yardstick:
-    """The yardstick of `data`; `features`: auto, randconv, cnn or inception:PATH.
+def build_sample_metrics(
+    data: ImageData, features: str = "randconv", *, saved: bytes = b"", fid: bool = False
+) -> SampleMetrics:
+    """Return the sample metrics of a data set. `features`: auto, randconv, cnn or inception:PATH.
 
-    `saved` are the weights of the cnn features that a sweep began with; without them it is trained once a data set and
-    kept in the cache folder. `fid` measures all training images too. Raises FeaturesError where it cannot be made.
+    `saved` are the weights of the cnn features that a sweep started with. Without them the cnn is trained once for each
+    data set and kept in the cache folder. `fid` also prepares all training images. Raise FeaturesError.
     """
     main, other = _pair(features, labelled=len(data.classes) > 1)
     makers: dict[str, Callable[[], FeatureSet]] = {
@@ -124,18 +126,18 @@ def build(data: ImageData, features: str = "randconv", *, saved: bytes = b"", fi
     reference = data.held_out[:REFERENCE_IMAGES]
     everything = torch.cat([data.train, data.held_out]) if fid and main == "inception" else None
     beside = Measure(makers[other](), reference) if other else None
-    return Yardstick(Measure(makers[main](), reference, everything), beside, mean_distance(reference))
+    return SampleMetrics(Measure(makers[main](), reference, everything), beside, mean_distance(reference))
 
 
 @lru_cache(maxsize=2)
-def usual(data: ImageData) -> Yardstick:
-    """Weight-free features alone, once a process: for runs outside a sweep."""
+def default_sample_metrics(data: ImageData) -> SampleMetrics:
+    """Return sample metrics with fixed features only, made once for each process: for runs outside a sweep."""
     reference = data.held_out[:REFERENCE_IMAGES]
-    return Yardstick(Measure(randconv.RandConv(), reference), None, mean_distance(reference))
+    return SampleMetrics(Measure(randconv.RandConv(), reference), None, mean_distance(reference))
 
 
 def trained(data: ImageData) -> cnn.Cnn:
-    """The classifier of `data`, trained by whichever process comes first and kept in the cache folder."""
+    """Return the classifier of a data set. The first process trains it; the cache folder keeps it."""
     targets = data.train_labels[:, None] if data.train_factors is None else data.train_factors
     key = sha256(f"{cnn.RECIPE} {data.fingerprint}".encode()).hexdigest()[:16]
     path = cache_folder() / f"cnn-{key}.pt"
@@ -151,25 +153,25 @@ def trained(data: ImageData) -> cnn.Cnn:
 
 
 def mean_distance(images: Tensor) -> float:
-    """Mean Euclidean distance of two images uint8 (N, C, H, W), in units of [0, 1]; of the first PAIRED of them."""
+    """Return the mean Euclidean distance of two of the first PAIRED images uint8 (N, C, H, W), in units of [0, 1]."""
     flat = images[:PAIRED].flatten(1).float() / 255
     total = sum(float(torch.cdist(block, flat).double().sum()) for block in torch.split(flat, 500))
     return total / (len(flat) * (len(flat) - 1))
 
 
 def blurred(images: Tensor) -> Tensor:
-    """Each pixel of images uint8 (N, C, H, W) the mean of its 3x3 neighbourhood."""
+    """Return images uint8 (N, C, H, W) with each pixel replaced by the mean of its 3x3 neighbourhood."""
     padded = F.pad(images.float(), (1, 1, 1, 1), mode="replicate")
     return F.avg_pool2d(padded, 3, stride=1).round().byte()
 
 
 def _pair(features: str, *, labelled: bool) -> tuple[str, str]:
-    """The set that is asked for and the other one ("": there is none)."""
+    """Return the names of the requested feature set and of the other one, empty if there is none."""
     name = features.partition(":")[0]
     if name == "auto":
         name = "cnn" if labelled else "randconv"
     if name == "cnn" and not labelled:
-        raise FeaturesError("cnn needs images of two classes or more; take randconv")
+        raise FeaturesError("cnn needs images of two classes or more; use randconv")
     if name == "cnn":
         return name, "randconv"
     return name, "cnn" if labelled else {"inception": "randconv"}.get(name, "")

@@ -17,7 +17,7 @@ from trainables import precision
 from trainables.contract import Evaluation, ImageModel, NonFiniteError, RunSpec
 from trainables.data import ImageData
 from trainables.evaluation import evaluate
-from trainables.sample_metrics import Yardstick, usual
+from trainables.sample_metrics import SampleMetrics, default_sample_metrics
 
 
 class ImageRun:
@@ -57,11 +57,21 @@ class ImageRun:
         self._check_finite(means)
         return {**means, **precision.usage(self.device)}
 
-    def evaluate(self, *, final: bool, yardstick: Yardstick | None = None, spec: RunSpec | None = None) -> Evaluation:
-        """Measure the averaged weights on held-out images; `spec`: how, if not by its own. Raises NonFiniteError."""
+    def evaluate(
+        self, *, final: bool, sample_metrics: SampleMetrics | None = None, spec: RunSpec | None = None
+    ) -> Evaluation:
+        """Evaluate the averaged weights on held-out images, by `spec` or the run's own. Raise NonFiniteError."""
         network, spec = self.evaluated_network(), spec or self.spec
         seed = seed_of(spec.seed, "evaluation")
-        return evaluate(self.model, network, spec, self.data, yardstick or usual(self.data), final=final, seed=seed)
+        return evaluate(
+            self.model,
+            network,
+            spec,
+            self.data,
+            sample_metrics or default_sample_metrics(self.data),
+            final=final,
+            seed=seed,
+        )
 
     def evaluated_network(self) -> nn.Module:
         """The network that is judged, in evaluation mode: averaged weights, or the trained ones if ema is 0."""

@@ -1,4 +1,4 @@
-"""One trial from its spec to its metrics: train to the next mark, evaluate at rungs, save, load. Needs no Ray."""
+"""One trial: train to the next mark, evaluate at rungs, save, load. Needs no Ray."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainables.contract import Evaluation, RunSpec, Scalar
 
 @dataclass
 class Report:
-    """What a trial says at a mark; `metrics` are the training losses, at a rung the evaluation's numbers too."""
+    """Report at a mark. `metrics` are the training losses, and at a rung the evaluation's metrics too."""
 
     kimg: float
     seconds: float
@@ -30,32 +30,34 @@ class Report:
 
 @dataclass
 class Recheck:
-    """A finished trial measured again, with seeds that its sweep never saw."""
+    """Re-evaluation of a finished trial, with fresh seeds."""
 
     kimg: float
     seconds: float
     sampling: dict[str, Scalar]
-    """The setting that is best at the larger budget, chosen on draws of its own."""
+    """Best sampling setting at the larger budget, chosen on separate draws."""
     draws: list[dict[str, float]]
     """Metrics of each draw at the larger budget."""
     same: list[dict[str, float]]
-    """Metrics of each draw at the sweep's own budget and setting: what its choice flattered itself with."""
+    """Metrics of each draw at the sweep's own budget and setting, which show the selection bias."""
     pictures: dict[str, bytes]
     features: str
 
 
 class Trial:
-    """Trains the run of `spec` from mark to mark: every `report_kimg`, and at each of `rungs`, the last one the end.
+    """Trains the run of `spec` from mark to mark: every `report_kimg` and at each rung. The last rung is the end.
 
-    `yardstick`: what its samples are held against; None takes the usual one.
+    `sample_metrics` measures the samples; None is the default.
     """
 
-    def __init__(self, spec: RunSpec, *, rungs: Sequence[float], report_kimg: float, yardstick: Any = None) -> None:
+    def __init__(
+        self, spec: RunSpec, *, rungs: Sequence[float], report_kimg: float, sample_metrics: Any = None
+    ) -> None:
         self.spec = spec
         self.run = catalog.build(spec)
         self.images = 0
         self.seconds = 0.0
-        self._yardstick = yardstick
+        self._sample_metrics = sample_metrics
         self._rungs = {images(rung): rung for rung in rungs}
         self._end = images(rungs[-1])
         self._interval = max(1, images(report_kimg))
@@ -65,7 +67,7 @@ class Trial:
         return self.images >= self._end
 
     def advance(self) -> Report:
-        """Train to the next mark and report there. Raises NonFiniteError when a loss or all samples are no numbers."""
+        """Train to the next mark and return its report. Raise NonFiniteError for losses or samples not finite."""
         began = time.perf_counter()
         mark = self._next_mark()
         losses = self.run.train(mark - self.images)
@@ -93,7 +95,7 @@ class Trial:
         checkpoint.write(folder, self.run.state(), about)
 
     def load(self, folder: Path) -> None:
-        """Continue from the checkpoint in `folder`; raises CheckpointError if it is damaged."""
+        """Continue from the checkpoint in `folder`. Raise CheckpointError if it is damaged."""
         from trainables import checkpoint
 
         state, about = checkpoint.read(folder)
@@ -102,13 +104,13 @@ class Trial:
         self.seconds = float(about.get("seconds", 0.0))
 
     def recheck(self, *, own: int, draws: int, samples: int, nfe: int) -> Recheck:
-        """Evaluate again, `draws` times, with `samples` images of `nfe` network evaluations. Raises NonFiniteError.
+        """Evaluate `draws` times, with `samples` images of `nfe` network evaluations. Raise NonFiniteError.
 
-        `own`: which of spec.final_sampling the sweep has chosen.
+        `own` is the index of the sweep's choice in spec.final_sampling.
         """
         began, spec = time.perf_counter(), self.spec
         best = 0
-        if len(spec.sampling) > 1:  # the best step grows with the budget: it is chosen anew, on draws of its own
+        if len(spec.sampling) > 1:  # the best step grows with the budget, so it is chosen again, on separate draws
             pilot = replace(spec, final_samples=min(samples, spec.samples), nfe=nfe, final_sampling=spec.sampling)
             found = self._again(pilot, "pilot")
             best = [row["kid"] for row in found.curve].index(found.metrics["kid"])
@@ -127,21 +129,23 @@ class Trial:
         )
 
     def _again(self, spec: RunSpec, purpose: str) -> Evaluation:
-        """An evaluation whose seed no evaluation of the sweep has had."""
+        """Evaluate with a seed that no evaluation of the sweep has used."""
         seed = int.from_bytes(sha256(f"{spec.seed}/recheck/{purpose}".encode()).digest()[:4], "big")
-        return self.run.evaluate(final=True, yardstick=self._yardstick, spec=replace(spec, seed=seed, common_seed=seed))
+        return self.run.evaluate(
+            final=True, sample_metrics=self._sample_metrics, spec=replace(spec, seed=seed, common_seed=seed)
+        )
 
     def _next_mark(self) -> int:
         regular = (self.images // self._interval + 1) * self._interval
         return min([regular, self._end] + [rung for rung in self._rungs if rung > self.images])
 
     def _evaluate(self, report: Report, *, final: bool) -> None:
-        found = self.run.evaluate(final=final, yardstick=self._yardstick)
+        found = self.run.evaluate(final=final, sample_metrics=self._sample_metrics)
         report.metrics.update(found.metrics)
         report.sampling, report.curve, report.levels = found.sampling, found.curve, found.levels
         report.pictures, report.features = found.pictures, found.features
 
 
 def images(kimg: float) -> int:
-    """A mark in images."""
+    """Return a mark in images."""
     return round(kimg * 1000)

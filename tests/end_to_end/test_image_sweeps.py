@@ -20,7 +20,7 @@ from PIL import Image
 from tests.conftest import Cli, Entry, Sweep, read_entries
 from tests.tune_app.driver.sessions import LocalSession
 from trainables import data as data_sets
-from trainables import sample_metrics as yardstick
+from trainables import sample_metrics
 from trainables.metrics.cnn import Cnn
 from trainables.trial import Trial
 from tune_app.driver.trial_spec import run_spec, trial_spec
@@ -113,14 +113,16 @@ def assert_numbers_of_the_seed(found: Sweep, folder: Path, threads: int) -> None
     experiment = Experiment(found.folder)
     config = experiment.config({"resources.gpu": 1})  # else actors are warmed first
     images = data_sets.load(run_spec(config, {}, seed=0).data)
-    measure = yardstick.build(images, config.evaluation.features, saved=experiment.features.read_bytes())
+    measure = sample_metrics.build_sample_metrics(
+        images, config.evaluation.features, saved=experiment.features.read_bytes()
+    )
     local = LocalSession(config, folder)
     search, log = local.searcher, local.log
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     while (handed := search.next_trial()) is not None:
         spec = trial_spec(config, local.records.trials[handed.trial_id])
-        trial = Trial(spec, rungs=config.rungs, report_kimg=config.evaluation.report_kimg, yardstick=measure)
+        trial = Trial(spec, rungs=config.rungs, report_kimg=config.evaluation.report_kimg, sample_metrics=measure)
         while not trial.done:
             fields = {**vars(trial.advance()), "pictures": {}, "trial": handed.trial_id}
             decision = "stop" if trial.done else "continue"

@@ -125,7 +125,7 @@ def _numbers(event: Entry) -> dict[str, float]:
 
 def workers_of(mark: str) -> list[int]:
     """Processes that train trials for the driver with `mark` in its environment."""
-    return [pid for pid in marked(mark) if b"ray::RayTrial" in _read(pid, "cmdline")]
+    return [pid for pid in marked(mark) if b"ray::RayWorker" in _read(pid, "cmdline")]
 
 
 def marked(mark: str) -> Iterator[int]:

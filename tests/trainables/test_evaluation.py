@@ -15,7 +15,7 @@ from trainables.contract import DataSpec, Evaluation, Grid, Judgement, NonFinite
 from trainables.data import ImageData, load
 from trainables.metrics import Reference, features, kid
 from trainables.pictures import png
-from trainables.sample_metrics import usual
+from trainables.sample_metrics import default_sample_metrics
 
 Settings = tuple[Mapping[str, Scalar], ...]
 
@@ -74,7 +74,7 @@ def spec(sampling: Settings = ({},), *, metric: str = "kid", samples: int = 300)
 def evaluate(
     model: Replay, network: nn.Module, spec: RunSpec, data: ImageData, *, final: bool, seed: int
 ) -> Evaluation:
-    return evaluation.evaluate(model, network, spec, data, usual(data), final=final, seed=seed)
+    return evaluation.evaluate(model, network, spec, data, default_sample_metrics(data), final=final, seed=seed)
 
 
 def test_kid_is_that_of_the_rounded_samples_to_the_held_out_images(model: Replay, real: ImageData) -> None:

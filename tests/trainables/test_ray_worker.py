@@ -10,7 +10,7 @@ import pytest
 from trainables import checkpoint
 from trainables.catalog import MODELS
 from trainables.contract import DataSpec, RunSpec
-from trainables.ray_worker import RayTrial
+from trainables.ray_worker import RayWorker
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, on building a Trainable
 
@@ -25,19 +25,19 @@ def config(model: str, seed: int, folder: Path) -> dict[str, Any]:
         sampling=(sampling,), final_sampling=(sampling,),
     )  # fmt: skip
     marks = {"rungs": [0.064, 0.128], "report_kimg": 0.064, "checkpoint_kimg": None}
-    places = {"folder": str(folder), "checkpoints": [], "yardstick": None, "park_file": str(folder / "park")}
+    places = {"folder": str(folder), "checkpoints": [], "sample_metrics": None, "park_file": str(folder / "park")}
     return {"spec": spec, "threads": 1, **marks, **places}
 
 
-def numbers(trainable: RayTrial) -> list[dict[str, float]]:
+def numbers(trainable: RayWorker) -> list[dict[str, float]]:
     reports = [trainable.step()["report"].metrics for _ in range(2)]
     return [{name: value for name, value in report.items() if not name.endswith("seconds")} for report in reports]
 
 
 @pytest.mark.parametrize("model", ["ncsn", "beta_vae"])
 def test_a_trial_gives_the_same_numbers_in_a_fresh_and_in_a_used_actor(model: str, tmp_path: Path) -> None:
-    fresh = numbers(RayTrial(config(model, 1, tmp_path)))
-    used = RayTrial(config("beta_vae" if model == "ncsn" else "ncsn", 7, tmp_path))
+    fresh = numbers(RayWorker(config(model, 1, tmp_path)))
+    used = RayWorker(config("beta_vae" if model == "ncsn" else "ncsn", 7, tmp_path))
     numbers(used)
     assert used.reset_config(config(model, 1, tmp_path))
     assert numbers(used) == fresh
@@ -45,7 +45,7 @@ def test_a_trial_gives_the_same_numbers_in_a_fresh_and_in_a_used_actor(model: st
 
 
 def test_a_trial_parks_with_a_checkpoint_at_its_next_report(tmp_path: Path) -> None:
-    trainable = RayTrial({**config("beta_vae", 1, tmp_path), "checkpoint_kimg": 1.0})
+    trainable = RayWorker({**config("beta_vae", 1, tmp_path), "checkpoint_kimg": 1.0})
     first = trainable.step()
     assert not first["parked"]
     (tmp_path / "park").touch()
@@ -58,12 +58,12 @@ def test_a_trial_parks_with_a_checkpoint_at_its_next_report(tmp_path: Path) -> N
 @pytest.mark.parametrize("damage", [False, True])
 def test_a_trial_continues_from_the_newest_whole_checkpoint_to_the_same_numbers(damage: bool, tmp_path: Path) -> None:
     given = {**config("beta_vae", 1, tmp_path), "rungs": [0.192], "report_kimg": 0.064}
-    unbroken = RayTrial(given)
+    unbroken = RayWorker(given)
     results = [unbroken.step() for _ in range(3)]
     folders = [tmp_path / result["checkpoint"] for result in results]
     if damage:
         (folders[1] / "state.pt").write_bytes(b"half a checkpoint")
-    resumed = RayTrial({**given, "checkpoints": [str(folders[1]), str(folders[0])]})
+    resumed = RayWorker({**given, "checkpoints": [str(folders[1]), str(folders[0])]})
     assert resumed.trial
     assert resumed.trial.images == (64 if damage else 128)
     while not (last := resumed.step())["report"].rung:
@@ -79,5 +79,5 @@ def test_checkpoints_are_at_rungs_and_at_least_checkpoint_kimg_apart(
 ) -> None:
     spec = RunSpec("branin", {"x1": 0.0, "x2": 0.0, "bias": 0.0, "step_seconds": 0.0}, seed=1, max_kimg=0.06)
     given = {**config("ncsn", 1, tmp_path), "spec": spec, "rungs": [0.04, 0.06], "report_kimg": 0.01}
-    trainable = RayTrial({**given, "checkpoint_kimg": least})
+    trainable = RayWorker({**given, "checkpoint_kimg": least})
     assert sum(trainable.step()["checkpoint"] is not None for _ in range(6)) == written

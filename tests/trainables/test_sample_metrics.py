@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables import sample_metrics as yardstick
+from trainables import sample_metrics
 from trainables.contract import DataSpec, FeaturesError
 from trainables.data import ImageData, load
 from trainables.metrics import Reference, cnn, features, kid, randconv
 from trainables.metrics.frechet import frechet_distance, moments
-from trainables.sample_metrics import Measure, Yardstick, blurred, build, mean_distance
+from trainables.sample_metrics import Measure, SampleMetrics, blurred, build_sample_metrics, mean_distance
 
 CPU = torch.device("cpu")
 REFERENCE = 800
@@ -62,13 +62,13 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
 
 
 @pytest.fixture(scope="module")
-def both(shapes: ImageData) -> Yardstick:
-    """The yardstick of the shapes on both feature sets, the trained one from two epochs of 3,000 images."""
+def both(shapes: ImageData) -> SampleMetrics:
+    """The sample_metrics of the shapes on both feature sets, the trained one from two epochs of 3,000 images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cnn, "IMAGES", 6000)
-        patch.setattr(yardstick, "REFERENCE_IMAGES", REFERENCE)
+        patch.setattr(sample_metrics, "REFERENCE_IMAGES", REFERENCE)
         found = cnn.train(shapes.train[:3000], shapes.train_factors[:3000], CPU)  # type: ignore[index]
-        return build(shapes, "randconv", saved=found.dump())
+        return build_sample_metrics(shapes, "randconv", saved=found.dump())
 
 
 # the classifier
@@ -198,10 +198,10 @@ def test_bytes_and_fractions_give_the_same_features_whatever_autocast_says() -> 
 
 
 def test_auto_takes_the_trained_features_where_there_are_labels() -> None:
-    labelled = build(coloured_data(), "auto")
+    labelled = build_sample_metrics(coloured_data(), "auto")
     assert list(labelled.fingerprints) == ["cnn", "randconv"]
     assert labelled.fingerprints["randconv"] == randconv.fingerprint()
-    unlabelled = build(coloured_data(classes=("all",)), "auto")
+    unlabelled = build_sample_metrics(coloured_data(classes=("all",)), "auto")
     assert list(unlabelled.fingerprints) == ["randconv"]
     assert unlabelled.cnn == b""
 
@@ -209,10 +209,13 @@ def test_auto_takes_the_trained_features_where_there_are_labels() -> None:
 def test_the_other_set_stands_beside_where_there_are_labels() -> None:
     data = coloured_data()
     samples = coloured(60, seed=5)[0]
-    alone = build(coloured_data(classes=("all",)), "randconv").measure(samples)
+    alone = build_sample_metrics(coloured_data(classes=("all",)), "randconv").measure(samples)
     assert "kid_alt" not in alone
     assert "kid_alt_stderr" not in alone
-    first, second = build(data, "cnn").measure(samples), build(data, "randconv").measure(samples)
+    first, second = (
+        build_sample_metrics(data, "cnn").measure(samples),
+        build_sample_metrics(data, "randconv").measure(samples),
+    )
     assert first["kid"] == pytest.approx(second["kid_alt"])
     assert first["kid_alt"] == pytest.approx(second["kid"])
     assert first["kid_alt_stderr"] == pytest.approx(second["kid_stderr"])
@@ -221,12 +224,14 @@ def test_the_other_set_stands_beside_where_there_are_labels() -> None:
 
 def test_trained_features_without_labels_are_refused() -> None:
     with pytest.raises(FeaturesError, match="needs images of two classes or more; take randconv"):
-        build(coloured_data(classes=("all",)), "cnn")
+        build_sample_metrics(coloured_data(classes=("all",)), "cnn")
 
 
 def test_labels_that_are_factors_are_what_it_learns() -> None:
     factors = torch.stack([torch.arange(300) % 4, torch.arange(300) % 2], dim=1)
-    found = cnn.Cnn.load(build(replace(coloured_data(), train_factors=factors, fingerprint="f"), "cnn").cnn)
+    found = cnn.Cnn.load(
+        build_sample_metrics(replace(coloured_data(), train_factors=factors, fingerprint="f"), "cnn").cnn
+    )
     assert found.network.sizes == [4, 2]
 
 
@@ -248,39 +253,39 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_one_training_serves_all_later_ones_of_the_same_data(cache: Path, trainings: list[int]) -> None:
-    first, second = build(coloured_data(), "cnn"), build(coloured_data(), "auto")
+    first, second = build_sample_metrics(coloured_data(), "cnn"), build_sample_metrics(coloured_data(), "auto")
     assert trainings == [300]
     assert first.fingerprints == second.fingerprints
     assert len([*cache.glob("cnn-*.pt")]) == 1
     assert not [path for path in cache.iterdir() if path.suffix not in (".pt", ".lock")], "a part is left behind"
-    build(replace(coloured_data(), fingerprint="other images"), "cnn")
+    build_sample_metrics(replace(coloured_data(), fingerprint="other images"), "cnn")
     assert len(trainings) == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"no weights at all", saved({"sizes": [3], "weights": {}})])
 def test_a_damaged_file_is_trained_anew(cache: Path, trainings: list[int], damage: bytes) -> None:
-    first = build(coloured_data(), "cnn")
+    first = build_sample_metrics(coloured_data(), "cnn")
     (file,) = cache.glob("cnn-*.pt")
     file.write_bytes(damage)
-    second = build(coloured_data(), "cnn")
+    second = build_sample_metrics(coloured_data(), "cnn")
     assert len(trainings) == 2
     assert second.fingerprints == first.fingerprints
     assert cnn.Cnn.load(file.read_bytes()).fingerprint == first.fingerprints["cnn"]
 
 
 def test_another_recipe_is_not_read_from_the_cache(trainings: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    build(coloured_data(), "cnn")
+    build_sample_metrics(coloured_data(), "cnn")
     monkeypatch.setattr(cnn, "RECIPE", "cnn of another day")
-    build(coloured_data(), "cnn")
+    build_sample_metrics(coloured_data(), "cnn")
     assert len(trainings) == 2
 
 
 def test_weights_that_a_sweep_began_with_are_taken_and_nothing_is_trained(cache: Path, trainings: list[int]) -> None:
-    began = build(coloured_data(), "cnn")
+    began = build_sample_metrics(coloured_data(), "cnn")
     trainings.clear()
     for file in cache.glob("cnn-*"):
         file.unlink()
-    later = build(coloured_data(), "cnn", saved=began.cnn)
+    later = build_sample_metrics(coloured_data(), "cnn", saved=began.cnn)
     assert trainings == []
     assert later.fingerprints == began.fingerprints
     samples = coloured(50, seed=6)[0]
@@ -289,14 +294,14 @@ def test_weights_that_a_sweep_began_with_are_taken_and_nothing_is_trained(cache:
 
 def test_weights_of_a_sweep_that_are_damaged_are_refused_and_not_replaced(trainings: list[int]) -> None:
     with pytest.raises(FeaturesError):
-        build(coloured_data(), "cnn", saved=b"damaged")
+        build_sample_metrics(coloured_data(), "cnn", saved=b"damaged")
     assert trainings == []
 
 
 # numbers
 
 
-def test_real_images_are_at_no_distance_and_as_diverse_as_real_ones(both: Yardstick, shapes: ImageData) -> None:
+def test_real_images_are_at_no_distance_and_as_diverse_as_real_ones(both: SampleMetrics, shapes: ImageData) -> None:
     found = both.measure(shapes.test[:800])
     assert set(found) == {"kid", "kid_stderr", "kid_blurs", "kid_alt", "kid_alt_stderr", "fd", "diversity"}
     assert abs(found["kid"]) < 3 * found["kid_stderr"]
@@ -306,7 +311,7 @@ def test_real_images_are_at_no_distance_and_as_diverse_as_real_ones(both: Yardst
     assert 0 < found["fd"] < 10
 
 
-def test_kid_and_fd_are_those_of_the_features_to_the_held_out_images(both: Yardstick, shapes: ImageData) -> None:
+def test_kid_and_fd_are_those_of_the_features_to_the_held_out_images(both: SampleMetrics, shapes: ImageData) -> None:
     samples = blurred(shapes.test[:300])
     found = both.measure(samples)
     real = features(shapes.held_out[:REFERENCE])
@@ -318,7 +323,7 @@ def test_kid_and_fd_are_those_of_the_features_to_the_held_out_images(both: Yards
     assert (found["kid_alt"], found["kid_alt_stderr"]) == (pytest.approx(other.value), pytest.approx(other.stderr))
 
 
-def test_kid_counts_in_blurs_of_real_images(both: Yardstick, shapes: ImageData) -> None:
+def test_kid_counts_in_blurs_of_real_images(both: SampleMetrics, shapes: ImageData) -> None:
     found = both.measure(blurred(shapes.test[:800]))
     assert found["kid_blurs"] == pytest.approx(1, abs=0.3)
     assert found["kid_blurs"] == pytest.approx(found["kid"] / both.main.blurred)
@@ -341,7 +346,7 @@ def test_a_blur_is_the_mean_of_the_neighbourhood_and_keeps_a_flat_image() -> Non
     assert torch.equal(blurred(dot), expected)
 
 
-def test_diversity_is_that_of_the_samples(both: Yardstick, shapes: ImageData) -> None:
+def test_diversity_is_that_of_the_samples(both: SampleMetrics, shapes: ImageData) -> None:
     near_constant = shapes.test[:1].repeat(200, 1, 1, 1).int() + torch.randint(-3, 4, (200, 3, 16, 16))
     few = shapes.test[:2].repeat(100, 1, 1, 1)
     assert both.measure(near_constant.clamp(0, 255).byte())["diversity"] < 0.2
@@ -357,7 +362,7 @@ def test_mean_distance_is_the_mean_over_pairs() -> None:
 
 
 @pytest.mark.parametrize("count", [400, 333])
-def test_order_of_samples_changes_nothing(both: Yardstick, shapes: ImageData, count: int) -> None:
+def test_order_of_samples_changes_nothing(both: SampleMetrics, shapes: ImageData, count: int) -> None:
     noisy = shapes.test[:count].float() / 255 + 0.05 * torch.randn(count, 3, 16, 16, generator=seeded(0))
     samples = (noisy.clamp(0, 1) * 255).round().byte()
     plain = both.measure(samples)
@@ -368,7 +373,7 @@ def test_order_of_samples_changes_nothing(both: Yardstick, shapes: ImageData, co
             assert shuffled[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
 
 
-def test_measuring_twice_gives_the_same_numbers(both: Yardstick, shapes: ImageData) -> None:
+def test_measuring_twice_gives_the_same_numbers(both: SampleMetrics, shapes: ImageData) -> None:
     assert both.measure(shapes.test[:100]) == both.measure(shapes.test[:100])
 
 
@@ -382,7 +387,7 @@ def box(images: Tensor, size: int) -> Tensor:
     return F.avg_pool2d(padded, size, stride=1).round().byte()
 
 
-def test_every_distance_grows_with_noise_and_with_blur(both: Yardstick, shapes: ImageData) -> None:
+def test_every_distance_grows_with_noise_and_with_blur(both: SampleMetrics, shapes: ImageData) -> None:
     real = shapes.test[:400]
     by_noise = [both.measure(noisy(real, sd)) for sd in (0.02, 0.05, 0.1)]
     by_blur = [both.measure(box(real, size)) for size in (3, 5, 7)]
@@ -411,14 +416,14 @@ class Pretended:
 
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yardstick, "Inception", Pretended)
-    monkeypatch.setattr(yardstick, "FID_IMAGES", 50)
+    monkeypatch.setattr(sample_metrics, "Inception", Pretended)
+    monkeypatch.setattr(sample_metrics, "FID_IMAGES", 50)
 
 
 @pytest.mark.usefixtures("pretended")
 def test_fid_is_the_distance_to_all_training_images_at_the_conventions_number() -> None:
     data = coloured_data(classes=("all",))
-    found = build(data, "inception:some/file.pth", fid=True)
+    found = build_sample_metrics(data, "inception:some/file.pth", fid=True)
     assert list(found.fingerprints) == ["inception", "randconv"]
     samples = coloured(60, seed=7)[0]
     numbers = found.measure(samples)
@@ -433,18 +438,18 @@ def test_fid_is_the_distance_to_all_training_images_at_the_conventions_number() 
 @pytest.mark.usefixtures("pretended")
 def test_no_other_features_and_no_sweep_earn_that_name() -> None:
     samples = coloured(60, seed=7)[0]
-    assert "fid" not in build(coloured_data(), "inception:some/file.pth").measure(samples)
+    assert "fid" not in build_sample_metrics(coloured_data(), "inception:some/file.pth").measure(samples)
     for name in ("cnn", "randconv", "auto"):
-        assert "fid" not in build(coloured_data(), name, fid=True).measure(samples)
+        assert "fid" not in build_sample_metrics(coloured_data(), name, fid=True).measure(samples)
 
 
 @pytest.mark.usefixtures("pretended")
 def test_the_path_of_inception_is_the_users_and_labels_put_the_trained_features_beside_it() -> None:
-    found = build(coloured_data(), "inception:~/a:b.pth")
+    found = build_sample_metrics(coloured_data(), "inception:~/a:b.pth")
     assert found.main.features.path == Path.home() / "a:b.pth"  # type: ignore[attr-defined]
     assert list(found.fingerprints) == ["inception", "cnn"]
     assert found.main.label == "inception ffffffffffff"
 
 
 def test_the_convention_is_fifty_thousand() -> None:
-    assert yardstick.FID_IMAGES == 50_000
+    assert sample_metrics.FID_IMAGES == 50_000

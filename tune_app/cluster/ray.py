@@ -274,9 +274,9 @@ def prepared(spec: RunSpec, *, features: str, saved: bytes, fid: bool) -> tuple[
     from trainables.contract import DataError
     from trainables.ray_worker import prepare
 
-    kept, yardstick = ray.remote(prepare).options(num_returns=2).remote(spec, features, saved, fid)
+    kept, sample_metrics = ray.remote(prepare).options(num_returns=2).remote(spec, features, saved, fid)
     try:
-        return ray.get(kept), yardstick
+        return ray.get(kept), sample_metrics
     except RayTaskError as error:
         if isinstance(error.cause, DataError):
             raise InputError(f"{error.cause.key}: {error.cause}") from None

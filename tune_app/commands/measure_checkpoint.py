@@ -45,8 +45,9 @@ def measure_checkpoint(request: MeasureRequest, say: Callable[[str], None]) -> d
     sweep's. `reference_loss` is the training loss as the reference's code computes it: summed over dimensions. Raise
     InputError for a checkpoint, setting or data set that cannot be used.
     """
-    from trainables import checkpoint, sample_metrics
+    from trainables import checkpoint
     from trainables import data as data_sets
+    from trainables.sample_metrics import build_sample_metrics
 
     path = request.checkpoint
     try:
@@ -56,7 +57,8 @@ def measure_checkpoint(request: MeasureRequest, say: Callable[[str], None]) -> d
         images = data_sets.load(spec.data)
         run = load(spec)
         features, saved = _features(path)
-        evaluation = run.evaluate(final=True, yardstick=sample_metrics.build(images, features, saved=saved))
+        metrics = build_sample_metrics(images, features, saved=saved)
+        evaluation = run.evaluate(final=True, sample_metrics=metrics)
     except checkpoint.CheckpointError as error:
         raise InputError(str(error)) from None
     except DataError as error:

@@ -144,7 +144,7 @@ class Searcher(SearchAlgorithm):
         session, config = self._session, self._config
         return {
             "spec": trial_spec(config, record),
-            "yardstick": session.data.sample_metrics,
+            "sample_metrics": session.data.sample_metrics,
             "rungs": config.rungs,
             "report_kimg": config.evaluation.report_kimg,
             "checkpoint_kimg": config.failures.checkpoint_kimg,

@@ -14,7 +14,7 @@ from ray.tune.error import TuneError
 
 from trainables import storage
 from trainables.files import write_json
-from trainables.ray_worker import RayTrial
+from trainables.ray_worker import RayWorker
 from tune_app.answer.summary import Summary, summarise
 from tune_app.driver.recheck import recheck
 from tune_app.driver.scheduler import SweepCallback, SweepScheduler, SweepStopper, make_rung_book
@@ -119,7 +119,7 @@ def _run_tune(
     if searcher.is_finished():
         return
     tune.run(
-        RayTrial,
+        RayWorker,
         name="tune",
         storage_path=str(session.cluster.scratch),
         search_alg=searcher,

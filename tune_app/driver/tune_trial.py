@@ -12,7 +12,7 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
 from trainables.checkpoint import UnwritableError
-from trainables.ray_worker import RayTrial
+from trainables.ray_worker import RayWorker
 from tune_app.errors import StorageError
 from tune_app.experiment.events import FailureKind
 
@@ -60,7 +60,7 @@ class TuneTrial(Trial):
         self.grown = False
         """True if the trial gets a larger share of a GPU after the last failure."""
         super().__init__(
-            RayTrial.__name__,
+            RayWorker.__name__,
             config=worker_config,
             trial_id=name,
             storage=tune_storage,
@@ -71,9 +71,9 @@ class TuneTrial(Trial):
             stub=True,
         )
 
-    def get_trainable_cls(self) -> type[RayTrial]:
+    def get_trainable_cls(self) -> type[RayWorker]:
         """Return the worker class without Tune's registry, whose look-ups cost 5 ms per trial."""
-        return RayTrial
+        return RayWorker
 
     def handle_error(self, exc: BaseException | None = None) -> None:
         """Classify the failure and count it."""

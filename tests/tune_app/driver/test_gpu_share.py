@@ -51,7 +51,7 @@ class Watched:
         Watched.held = float(images)
         return {}
 
-    def evaluate(self, *, final: bool, yardstick: object) -> None:
+    def evaluate(self, *, final: bool, sample_metrics: object) -> None:
         Watched.held *= 2
         raise NonFiniteError("a few steps may end in NaN")
 
