@@ -223,7 +223,7 @@ def test_the_other_set_stands_beside_where_there_are_labels() -> None:
 
 
 def test_trained_features_without_labels_are_refused() -> None:
-    with pytest.raises(FeaturesError, match="needs images of two classes or more; take randconv"):
+    with pytest.raises(FeaturesError, match="needs images of two classes or more; use randconv"):
         build_sample_metrics(coloured_data(classes=("all",)), "cnn")
 
 
