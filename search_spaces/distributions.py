@@ -1,7 +1,5 @@
 """What one parameter may be: a float, a whole number, or one of some choices."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 from math import exp, isfinite, log
 from typing import Annotated, Any, Literal, TypeVar

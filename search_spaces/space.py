@@ -1,7 +1,5 @@
 """A space of parameters: their stages, the conditions between them, and the points of its grids."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """A space in the terms of a W&B sweep."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from search_spaces.distributions import Categorical, Distribution, Float

@@ -8,8 +8,6 @@ The bias differs from point to point, so early values mislead, and falls to 0 at
 is 0.397887 at (-pi, 12.275), (pi, 2.275) and (9.42478, 2.475).
 """
 
-from __future__ import annotations
-
 import time
 from math import cos, pi, sin
 from typing import Any

@@ -4,8 +4,6 @@ Torch-free until a run is built, so that a configuration is checked in milliseco
 that holds its `Run` or `ImageModel`, and one entry here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module

@@ -1,7 +1,5 @@
 """A checkpoint: a folder of two files, written whole or not at all, with weights and plain data only."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import stat

@@ -1,7 +1,5 @@
 """Samples and held-out images to metrics and pictures, the same way for every image model."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Mapping

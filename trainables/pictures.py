@@ -1,7 +1,5 @@
 """Image grids as PNG files."""
 
-from __future__ import annotations
-
 from io import BytesIO
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Where a run computes and how exactly: the device, and bfloat16 where the hardware multiplies in it."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from functools import cache
 

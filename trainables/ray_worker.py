@@ -1,7 +1,5 @@
 """The Ray actor that runs trials: the only file of this package that imports ray."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -1,7 +1,5 @@
 """Metrics of samples against held-out images, made once for a sweep and shared by its trials."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Checkpoints of the reference project, read as weights of our networks."""
 
-from __future__ import annotations
-
 import pickle
 import re
 import stat

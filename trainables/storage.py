@@ -3,8 +3,6 @@
 A place is the path or the address as a string. Credentials are never part of it: each node has its own.
 """
 
-from __future__ import annotations
-
 import errno
 import shutil
 from collections.abc import Callable, Iterator

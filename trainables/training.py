@@ -1,7 +1,5 @@
 """How both image models are trained: optimiser step, averaged weights, autocast, finite check, seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy

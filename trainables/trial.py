@@ -1,7 +1,5 @@
 """One trial: train to the next mark, evaluate at rungs, save, load. Needs no Ray."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace

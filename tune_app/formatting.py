@@ -1,7 +1,5 @@
 """Times and numbers as a person reads them."""
 
-from __future__ import annotations
-
 
 def clock(seconds: float) -> str:
     """Return seconds as m:ss or h:mm:ss."""

@@ -1,7 +1,5 @@
 """The plan of a sweep: trials, rungs, cost and the text that shows them. Imports neither torch nor ray."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any

@@ -1,7 +1,5 @@
 """The objective of a Beta-VAE: reconstruction + beta KL, both summed over dimensions."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -1,7 +1,5 @@
 """The convolutional variational autoencoder of the reference."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """What a decoder shows: samples of the prior, reconstructions, walks through the latent space."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

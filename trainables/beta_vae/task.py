@@ -1,7 +1,5 @@
 """What Beta-VAE adds to a trial: its network, its loss in parts, samples of the prior and three pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from math import log10
 from typing import cast

@@ -1,7 +1,5 @@
 """Decoded images on disk: written once for all processes, then mapped into the memory of each."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """CIFAR-10, checked against its published checksums; downloaded once."""
 
-from __future__ import annotations
-
 import logging
 import socket
 import tarfile

@@ -1,7 +1,5 @@
 """A folder of images: DIR/train/<class>/*, DIR/test/<class>/*."""
 
-from __future__ import annotations
-
 import os
 import stat
 import struct

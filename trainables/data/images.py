@@ -1,7 +1,5 @@
 """A data set in memory, and how its training images are split."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple

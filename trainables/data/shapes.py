@@ -1,7 +1,5 @@
 """Procedural shapes on coloured grounds: no download, known factors, and the same bytes on every machine."""
 
-from __future__ import annotations
-
 import math
 from colorsys import hsv_to_rgb
 from functools import partial

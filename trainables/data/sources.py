@@ -1,7 +1,5 @@
 """From a DataSpec to its images."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path

@@ -5,8 +5,6 @@ numbers, each value of which should occur dozens of times. A factor with one val
 with codes that are all constant, MIG, FactorVAE and both DCI scores are 0.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Frechet distance between Gaussians fitted to features (Heusel et al. 2017, eq. 6)."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

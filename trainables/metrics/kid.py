@@ -1,7 +1,5 @@
 """Kernel inception distance: unbiased MMD^2 (Binkowski et al. 2018) with an exact jackknife standard error."""
 
-from __future__ import annotations
-
 from math import sqrt
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Likelihood of 8-bit images under a Gaussian around a prediction, in nats and in bits a dimension."""
 
-from __future__ import annotations
-
 from math import log
 
 import torch

@@ -1,7 +1,5 @@
 """Weight-free image features: random convolutions, never trained, the same everywhere and always."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise

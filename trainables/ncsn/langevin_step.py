@@ -4,8 +4,6 @@ The convention is x += a s + sqrt(2 a) z with a = step_lr (sigma_i / sigma_L)^2 
 `step_size` of the search.
 """
 
-from __future__ import annotations
-
 from math import exp, log
 
 

@@ -7,8 +7,6 @@ For the ancestral sampler on the levels sigma_1 > ... > sigma_L (Kingma et al. 2
 l_i is the denoising loss at sigma_i, 1/2 E||sigma s + z||^2; `dec` is taken at sigma_L. All are in nats an image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from math import log, log1p

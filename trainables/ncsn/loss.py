@@ -1,7 +1,5 @@
 """The training objective of a score network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

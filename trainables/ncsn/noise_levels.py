@@ -1,7 +1,5 @@
 """Noise levels of a score network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import e
 

@@ -1,7 +1,5 @@
 """A compact RefineNet score network after Song & Ermon (2019): ELU, and instance norm that knows the noise level."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Annealed Langevin dynamics, in one convention: x += a s + sqrt(2 a) z with a = step_lr (sigma_i / sigma_L)^2."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil

@@ -1,7 +1,5 @@
 """From what a backbone puts out to a score; the same for every backbone."""
 
-from __future__ import annotations
-
 from math import sqrt
 
 from torch import Tensor, nn

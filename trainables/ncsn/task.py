@@ -1,7 +1,5 @@
 """What NCSN adds to a trial: a score network, its loss, and samples by annealed Langevin dynamics."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from statistics import fmean
 

@@ -1,7 +1,5 @@
 """The U-Net of the reference: strided convolutions down, transposed ones up, skips by concatenation."""
 
-from __future__ import annotations
-
 from math import pi
 
 import torch

@@ -1,7 +1,5 @@
 """Best values that lie at a bound of their range."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from math import log
 

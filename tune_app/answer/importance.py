@@ -1,7 +1,5 @@
 """Importance of each searched parameter, with its standard deviation."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

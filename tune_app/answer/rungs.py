@@ -4,8 +4,6 @@ The verdicts come from the log alone. Only trials that reached the end can be co
 is therefore judged by the few that it let through, whose ranks agree less than those of all trials would.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

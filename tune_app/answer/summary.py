@@ -1,7 +1,5 @@
 """The summary of a sweep: the winner by fresh seeds, the trials that tie with it, and reasons for doubt."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import hypot

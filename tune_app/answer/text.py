@@ -1,7 +1,5 @@
 """The answer of a sweep and the state of its trials, as text and as JSON documents."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Commands about answers: best, sync."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Every error ends in a sentence and an exit code."""
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import NoReturn

@@ -1,7 +1,5 @@
 """The group that all commands belong to."""
 
-from __future__ import annotations
-
 import click
 
 from tune_app import __version__

@@ -1,7 +1,5 @@
 """Everything of Ray and Ray Tune that is switched off, each switch with its reason."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """A private folder for Ray's files. It is removed at the end, or by the next driver if this one is killed."""
 
-from __future__ import annotations
-
 import atexit
 import fcntl
 import os

@@ -1,7 +1,5 @@
 """Check that every node of a cluster can read and write where checkpoints will be."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from secrets import token_hex

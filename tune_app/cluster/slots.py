@@ -1,7 +1,5 @@
 """The number of trials that fit on a node, and the share of a GPU that a trial needs."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """CPUs and GPUs of this machine, without torch and ray."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

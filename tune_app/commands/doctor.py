@@ -1,7 +1,5 @@
 """Check what a sweep needs on this machine: one row for each thing, with what to do if it is missing."""
 
-from __future__ import annotations
-
 import netrc
 import platform
 import resource

@@ -1,7 +1,5 @@
 """One sweep on Kubernetes: docker/rayjob.yaml with the sweep's values filled in."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import sysconfig

@@ -1,7 +1,5 @@
 """The files and the command that `submit` sends to a cluster."""
 
-from __future__ import annotations
-
 import shlex
 from dataclasses import dataclass
 from pathlib import Path

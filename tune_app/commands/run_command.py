@@ -1,7 +1,5 @@
 """The `run` command line of a sweep on a cluster. It resumes the experiment if it exists, so a retry loses nothing."""
 
-from __future__ import annotations
-
 from tune_app.config.selection import Selection
 
 

@@ -1,7 +1,5 @@
 """Merge the layers of a configuration (file, profile, options) and remember which layer set each value."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass

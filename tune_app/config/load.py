@@ -1,7 +1,5 @@
 """Load a space file into a SweepConfig: the file, then a profile, then options, then --set."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pydantic's errors as sentences: the place, the expected and the actual value, and the nearest valid word."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from inspect import isclass

@@ -1,7 +1,5 @@
 """The parameters of one model and the data set of one command, from options."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from search_spaces.distributions import Scalar

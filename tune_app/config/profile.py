@@ -1,7 +1,5 @@
 """The profile of a space file that a sweep uses, and why."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The rung ladder: the training lengths at which trials are evaluated and ASHA decides."""
 
-from __future__ import annotations
-
 
 def rung_ladder(grace_kimg: float, max_kimg: float, reduction_factor: float) -> list[float]:
     """Return the rungs in kimg: grace_kimg, then times reduction_factor each, and max_kimg as the last."""

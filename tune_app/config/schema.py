@@ -1,7 +1,5 @@
 """SweepConfig: every key of a space file, with its default and its meaning."""
 
-from __future__ import annotations
-
 import re
 from math import inf, log
 from typing import Annotated, Any, Literal

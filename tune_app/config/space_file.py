@@ -1,7 +1,5 @@
 """The space file that a name stands for."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import search_spaces

@@ -1,7 +1,5 @@
 """Strict YAML: plain data, and the line and column of each value."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

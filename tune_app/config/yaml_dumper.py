@@ -1,7 +1,5 @@
 """YAML that is written: every string reads back as a string, and nothing is written by reference."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import yaml

@@ -4,8 +4,6 @@ This file knows neither Ray nor the log, so a live sweep, a replay of the log an
 The algorithm is the stopping variant of Li et al. 2020 (arXiv:1810.05934) with one bracket. Trusted rungs are our own.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Sequence
 from math import ceil, isfinite

@@ -1,7 +1,5 @@
 """`resources.gpu: auto`: the share of a GPU that the largest model of a search needs, measured before the start."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from itertools import product
 

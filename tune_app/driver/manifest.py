@@ -1,7 +1,5 @@
 """manifest.json: versions, hardware, data and feature fingerprints, seed, and how the sweep was started."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Mapping
 from contextlib import suppress

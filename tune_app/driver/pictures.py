@@ -1,7 +1,5 @@
 """The pictures of a trial, written into its folder."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from trainables.files import write_file

@@ -1,7 +1,5 @@
 """The re-evaluation: the best trials of a finished sweep, evaluated again with fresh seeds and the full budget."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import ray

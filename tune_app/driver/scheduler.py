@@ -1,7 +1,5 @@
 """The scheduler logs every result, checkpoint and failure that Tune receives, with ASHA's decision."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, MutableSequence
 from math import isfinite
 

@@ -1,7 +1,5 @@
 """The searcher gives Tune the next trial: unfinished ones first, then baselines, then Optuna's proposals."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Mapping
 

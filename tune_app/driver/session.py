@@ -1,7 +1,5 @@
 """One session of an experiment: from the start or the resume of a sweep to its end."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from tune_app.cluster.ray import Cluster

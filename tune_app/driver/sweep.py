@@ -1,7 +1,5 @@
 """A sweep is started or resumed: check everything, start Ray, lock the experiment, run one session."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The specification of one trial, as its worker gets it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from search_spaces.distributions import Scalar

@@ -1,7 +1,5 @@
 """Tune's loop for one session. The log gets the session's start and end, whatever happens in between."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A trial as Ray Tune sees it: it has the sweep's id, classifies its failures and counts its retries."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The configuration keys that may change when a sweep is resumed, and the message for those that may not."""
 
-from __future__ import annotations
-
 from pydantic import JsonValue
 
 from search_spaces.distributions import Categorical

@@ -1,7 +1,5 @@
 """The events of a sweep's log, one frozen model each, and the reader that turns a JSON object into one."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from math import isfinite
 from typing import Annotated, Literal, get_args

@@ -1,7 +1,5 @@
 """The folder of one experiment: every file name in it, its configuration and its manifest."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Files that a killed process left half-written."""
 
-from __future__ import annotations
-
 import shutil
 
 from trainables import storage

@@ -1,7 +1,5 @@
 """The resume lock: one driver at a time runs an experiment."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import socket

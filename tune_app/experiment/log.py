@@ -4,8 +4,6 @@ A crash can tear the last line only. The reader skips such a line, and it is cut
 Damage anywhere else is reported with its line number, and the file is left as it is.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os

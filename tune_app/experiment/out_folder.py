@@ -1,7 +1,5 @@
 """The folder that holds experiments: make a new one, find one, check that one can be made."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

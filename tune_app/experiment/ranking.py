@@ -1,7 +1,5 @@
 """The order of finished trials: by the sweep's own values, and by fresh seeds for those evaluated again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, sqrt

@@ -1,7 +1,5 @@
 """The log folded into records: state, reports and end of every trial, and what the sweep has cost."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field

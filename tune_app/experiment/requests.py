@@ -1,7 +1,5 @@
 """Requests to a running driver: stop a trial or the sweep, start no more trials, hold or release them."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from tune_app.errors import InputError

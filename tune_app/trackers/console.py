@@ -1,7 +1,5 @@
 """The console of a running sweep: nothing, or one plain line per event. live_table.py has the one for a terminal."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Mapping

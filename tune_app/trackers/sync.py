@@ -1,7 +1,5 @@
 """Send an experiment to W&B: once from its log, or continuously beside the driver that runs it."""
 
-from __future__ import annotations
-
 import os
 import select
 import sys

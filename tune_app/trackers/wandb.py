@@ -4,8 +4,6 @@ W&B is a projection of the log: each report goes to the trial's run once and in 
 stored for later but the log. Whatever could not be sent is sent when the log is applied again.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The process beside the driver that sends the log to W&B. Training never waits for it, and it can be killed."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

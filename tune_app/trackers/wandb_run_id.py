@@ -1,7 +1,5 @@
 """The W&B run id of a trial. It stays the same over sessions and repeated syncs, so no run is made twice."""
 
-from __future__ import annotations
-
 from tune_app.experiment.folder import Experiment
 
 

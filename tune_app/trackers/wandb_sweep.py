@@ -1,7 +1,5 @@
 """The W&B Sweep of an experiment, and wandb.json, which says which Sweep it is and which runs are complete."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

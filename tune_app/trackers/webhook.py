@@ -1,7 +1,5 @@
 """A small JSON document posted to a person's address when a sweep ends."""
 
-from __future__ import annotations
-
 import json
 import urllib.request
 
