@@ -60,6 +60,9 @@ def test_only_what_the_image_is_made_of_is_sent_to_the_builder() -> None:
     }
     assert sent == sources
     assert all((ROOT / name).exists() for name in sent)
+    data_files = re.findall(r'^"share/tune_app" = \["(.+)"\]$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert data_files
+    assert set(data_files) <= sent, "the installation in the image would fail"
 
 
 def test_the_cluster_runs_the_laptop_sweep_and_a_second_start_carries_on(compose: dict[str, Any]) -> None:
