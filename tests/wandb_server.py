@@ -86,7 +86,6 @@ class WandbServer:
         self.runs: dict[str, FakeRun] = {}
         self.alerts: list[Json] = []
         self.artifacts: list[Json] = []
-        self.views: list[Json] = []
         self.operations: Counter[str] = Counter()
         self.unknown: set[str] = set()
         self.requests = 0
@@ -294,12 +293,6 @@ def _commit_artifact(server: WandbServer, told: Json) -> Json:
     return {"commitArtifact": {"artifact": {"id": told["artifactID"], "digest": ""}}}
 
 
-def _upsert_view(server: WandbServer, told: Json) -> Json:
-    server.views.append(told)
-    view = {"id": told.get("id") or str(len(server.views)), "name": told["name"]}
-    return {"upsertView": {"view": view, "inserted": "id" not in told}}
-
-
 def _project(item: FakeSweep | FakeRun) -> Json:
     return {"id": item.project, "name": item.project, "entity": {"id": item.entity, "name": item.entity}}
 
@@ -317,7 +310,6 @@ OPERATIONS: dict[str, Callable[[WandbServer, Json], Json]] = {
     "CreateArtifactManifest": _create_manifest,
     "CreateArtifactFiles": _create_artifact_files,
     "CommitArtifact": _commit_artifact,
-    "UpsertView2": _upsert_view,
 }
 
 

@@ -271,23 +271,3 @@ cli.sync([run.settings.sync_dir], standalone_mode=False)
     run = server.runs["t-1"]
     assert (run.sweep, run.group, run.tags, steps(run), run.state) == ("s-1", "exp", ["ncsn"], [4], "failed")
     assert run.history[0]["samples"]["path"] in run.files
-
-
-def test_a_workspace_is_saved_and_a_stranger_refused(server: WandbServer, start: Start) -> None:
-    pytest.importorskip("wandb_workspaces", reason="of the optional extra")
-    client = start("""
-import wandb_workspaces.reports.v2 as panels
-import wandb_workspaces.workspaces as workspaces
-section = workspaces.Section(name="Sweep", panels=[panels.MediaBrowser(media_keys=["samples"])], is_open=True)
-filters = workspaces.RunsetSettings(filters="Sweep = 's-1'")
-for entity in ("founders", "strangers"):
-    view = workspaces.Workspace(entity=entity, project="p", name="mine", sections=[section], runset_settings=filters)
-    try:
-        view.save()
-    except Exception as error:
-        print(error)
-""")
-    assert client.printed()[0] == "input: no such entity: strangers"
-    (view,) = server.views
-    assert (view["entityName"], view["projectName"], view["displayName"]) == ("founders", "p", "mine")
-    assert '"samples"' in view["spec"]
