@@ -1,4 +1,4 @@
-"""Fixtures of all tests: the command line as a user runs it, in a folder with a space and quotes in its name."""
+"""Fixtures of all tests. They run the command line as a user does, in a folder whose name has a space and quotes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_entries(experiment: Path) -> list[Entry]:
 
 
 class Sweep:
-    """A finished experiment, read from its folder."""
+    """A finished experiment that is read from its folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

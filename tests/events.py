@@ -1,4 +1,4 @@
-"""Events for tests, built with the defaults that a test does not care about."""
+"""Builders of events, with defaults for the fields that a test does not need."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def ended(trial: str, state: str = "completed", reason: str = "max_kimg", kimg: 
 
 
 def changed(event: Event, **fields: Any) -> Event:
-    """Return the event with other fields."""
+    """Return the event with some fields replaced."""
     return parse_event({**event.as_json(), **fields})

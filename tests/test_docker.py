@@ -1,4 +1,4 @@
-"""The container files agree with each other and with the lock, run as a user, ask for a token and hold no secret."""
+"""The container files agree with the lock, run as a user, require a token and contain no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents say what the program does."""
+"""The docs agree with the program."""
 
 from __future__ import annotations
 

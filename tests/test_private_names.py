@@ -77,7 +77,7 @@ def test_no_private_name_is_used_that_is_not_listed() -> None:
 
 
 def private_names(tree: ast.Module) -> set[str]:
-    """Return the private modules imported from the libraries, and private attributes of objects other than self."""
+    """Return the private modules imported from the libraries, and the private attributes of objects other than self."""
     names: set[str] = set()
     uses = any(
         isinstance(node, ast.Import | ast.ImportFrom)

@@ -1,4 +1,4 @@
-"""A stand-in for a W&B server on this machine: it answers the real client of wandb 0.31 and keeps what it was told.
+"""A W&B server double on this machine. It answers the real client of wandb 0.31 and keeps what it received.
 
 with WandbServer() as server:
     subprocess.run(command, env={**os.environ, **server.environment(home)})
@@ -46,9 +46,9 @@ class FakeSweep:
 
 @dataclass
 class FakeRun:
-    """A run: `history` holds every line in the order of arrival, so that repeats and gaps show.
+    """A run. `history` holds every line in the order of arrival, so that repeats and gaps show.
 
-    `config` is what the caller gave; what the client adds under `_wandb` is in `internals`.
+    `config` is what the caller set. What the client adds under `_wandb` is in `internals`.
     """
 
     id: str
@@ -78,7 +78,7 @@ class FakeRun:
 
 
 class WandbServer:
-    """One entity, any project; listens on 127.0.0.1 from its making to its closing, whatever its mode."""
+    """A server with one entity and any project. It listens on 127.0.0.1 until it is closed, in every mode."""
 
     def __init__(self, entity: str = "founders") -> None:
         self.entity = entity
@@ -118,7 +118,7 @@ class WandbServer:
             self._changed.notify_all()
 
     def environment(self, home: Path) -> dict[str, str]:
-        """Variables that turn a client to this server and keep all that it writes below `home`."""
+        """Return variables that point a client to this server and keep its files below `home`."""
         home.mkdir(parents=True, exist_ok=True)
         folders = ("HOME", "WANDB_DIR", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR")
         switches = {"WANDB_ERROR_REPORTING": "false", "WANDB_CONSOLE": "off"}
@@ -128,13 +128,13 @@ class WandbServer:
         self.runs[run_id].stop_requested = True
 
     def admit(self) -> None:
-        """Counts a request and keeps it waiting while the mode is "hang"."""
+        """Count a request, and hold it while the mode is "hang"."""
         with self._changed:
             self.requests += 1
             self._changed.wait_for(lambda: self._mode != "hang")
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Json]:
-        """Status and body for one request."""
+        """Return status and body for one request."""
         with self._changed:
             if self._mode in STATUS:
                 return STATUS[self._mode], {"error": self._mode}
@@ -241,7 +241,7 @@ def _resume_status(server: WandbServer, told: Json) -> Json:
 
 
 def _bucket(run: FakeRun) -> Json:
-    """What a client needs to go on with `run`: texts of JSON, and of the last lines texts within a text."""
+    """Return what a client needs to resume `run`: JSON as text, and the last history lines as text within text."""
     config = {name: {"value": value} for name, value in {**run.config, "_wandb": run.internals}.items()}
     texts = {
         "summaryMetrics": run.summary,
@@ -351,4 +351,4 @@ class _Handler(BaseHTTPRequestHandler):
             return False
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing: the tests look into the server's attributes."""
+        """Print nothing: the tests read the server's attributes."""

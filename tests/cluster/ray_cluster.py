@@ -1,4 +1,4 @@
-"""A Ray cluster on loopback for the tests: a head and worker nodes, each with its own processes, behind a token."""
+"""Start a Ray cluster on loopback for the tests: a head and worker nodes, each with its own processes, and a token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import psutil
 
 
 class RayCluster:
-    """Its nodes' processes are those of `python -m tests.cluster.ray_cluster`, which ends them with its stdin."""
+    """A running cluster. `python -m tests.cluster.ray_cluster` owns its nodes and ends them with its stdin."""
 
     def __init__(self, folder: Path, process: subprocess.Popen[str], environment: dict[str, str]) -> None:
         assert process.stdout is not None
@@ -32,7 +32,7 @@ class RayCluster:
         """Of the worker nodes that are alive."""
 
     def kill_node(self) -> None:
-        """SIGKILL to a worker node: its raylet with all that it started."""
+        """Kill a worker node's raylet and everything it started with SIGKILL."""
         raylet = psutil.Process(self.raylets.pop())
         for process in [raylet, *raylet.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -41,7 +41,7 @@ class RayCluster:
 
 @contextlib.contextmanager
 def ray_cluster(workers: list[dict[str, float]], *, token: str | None) -> Iterator[RayCluster]:
-    """A head without CPUs and `workers`, each with its num_cpus and num_gpus; open to all where `token` is None."""
+    """Yield a cluster of a CPU-less head and one worker for each (CPUs, GPUs). `token=None` needs no token."""
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: a socket's path has 107 bytes
     environment = {
         **os.environ,
@@ -76,7 +76,7 @@ def main() -> None:
     from ray.cluster_utils import Cluster
 
     def own(name: str) -> dict[str, Any]:
-        """Each node unpacks a job's files in its own folder, as on a machine of its own."""
+        """Return a node's own folder for unpacked job files, as if it were another machine."""
         folder = f"{os.environ['RAY_TMPDIR']}/{name}"
         return {"node_ip_address": "127.0.0.1", "object_store_memory": 100_000_000, "temp_dir": folder}
 

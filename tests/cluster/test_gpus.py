@@ -1,4 +1,4 @@
-"""Shares of GPUs that are declared and not there: Ray gives them out all the same, and Branin never looks."""
+"""Sweeps on declared GPUs that do not exist. Ray assigns them anyway, and Branin does not use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep on a cluster of three nodes: submitted, told of, hit, and ended all the same."""
+"""A submitted sweep on a cluster of three nodes survives the loss of a node."""
 
 from __future__ import annotations
 
@@ -133,5 +133,5 @@ def wait_for(happened: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 def holding(secret: str, folder: Path) -> list[Path]:
-    """Files below `folder` that `secret` stands in."""
+    """Return the files below `folder` that contain `secret`."""
     return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]

@@ -1,4 +1,4 @@
-"""What submit sends, what it says where a cluster cannot be used, and what it leaves with; no Ray runs."""
+"""What `submit` sends, its errors for unusable clusters, and its exit codes. No Ray runs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_exit_code_is_the_drivers_where_it_is_one_of_ours(state: str, code: 
 
 @contextmanager
 def dashboard(answer: Callable[[str | None], tuple[int, bytes]]) -> Iterator[str]:
-    """The address of a server on loopback that answers each request by its Authorization header."""
+    """Yield the address of a loopback server that answers each request by its Authorization header."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

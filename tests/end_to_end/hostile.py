@@ -1,4 +1,4 @@
-"""Hostile inputs of the command line: what each is, how it is made, and words of the sentence that refuses it."""
+"""Hostile inputs: how each is made, and words of the error message that refuses it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def text(content: str | bytes) -> Make:
 
 
 def instead(make: Make) -> Make:
-    """Put something else in the place of a file or folder."""
+    """Replace a file or folder by something else."""
 
     def replace(path: Path) -> None:
         if path.is_dir():
@@ -121,7 +121,7 @@ BAD_EXP: dict[str, tuple[Make, str]] = {
 
 
 def album(folder: Path) -> Path:
-    """Eight good images of two classes."""
+    """Write eight valid images of two classes."""
     for split, count in (("train", 6), ("test", 2)):
         for i in range(count):
             path = folder / split / ("a", "b")[i % 2] / f"{i}.png"
@@ -131,7 +131,7 @@ def album(folder: Path) -> Path:
 
 
 def image_bomb(path: Path) -> None:
-    """A PNG whose header promises 30,000 x 30,000 pixels."""
+    """Return a PNG whose header declares 30,000 x 30,000 pixels."""
     Image.new("RGB", (16, 16)).save(path)
     content = bytearray(path.read_bytes())
     content[16:24] = (30_000).to_bytes(4, "big") * 2
@@ -159,7 +159,7 @@ BAD_DATA: dict[str, tuple[Make, str]] = {
 
 
 def experiment(folder: Path, *events: dict[str, Any] | str | bytes, config: bool = True) -> Path:
-    """An interrupted sweep of Branin, with `events` (or a line as it stands) after its first."""
+    """Write an interrupted Branin experiment with `events`, or raw lines, after its first event."""
     resolved = load("branin_space.yaml", set={"search.trials": 2})
     first: dict[str, Any] = {"event": "sweep_started", "time": TIME, "name": "branin", "seed": 0, "data": ""}
     if config:

@@ -1,4 +1,4 @@
-"""What a wrong input gets: exit code 2, one clear sentence, no traceback, nothing written."""
+"""Invalid input ends with exit code 2 and one clear sentence, prints no traceback and writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole sweeps through the command line on a real Ray and a real Optuna journal, on a function with a known answer."""
+"""Whole Branin sweeps through the command line, on a real Ray and a real Optuna journal. The optimum is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep makes of failing trials, dying workers, full memories and full disks."""
+"""Sweeps with failing trials, dying workers, exhausted memory and full disks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Faulty = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def faulty(cli: Cli, folder: Path) -> Faulty:
-    """`python -m tune_app ARGS` with `faults` in its workers."""
+    """Run `python -m tune_app ARGS` with `faults` in its workers."""
 
     def run(*args: str, faults: str, **environment: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join(filter(None, [str(FAULTS), os.environ.get("PYTHONPATH")]))
@@ -125,7 +125,7 @@ def test_a_disk_that_takes_no_more_breaks_off_blames_no_trial_and_keeps_what_it_
 
 @contextmanager
 def driven(folder: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
-    """`python -m tune_app ARGS` in the background, for as long as the block."""
+    """Run `python -m tune_app ARGS` in the background while the block runs."""
     with subprocess.Popen(
         [sys.executable, "-m", "tune_app", *args],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

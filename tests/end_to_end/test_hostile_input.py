@@ -1,4 +1,4 @@
-"""Hostile input ends in exit code 2 and a sentence that names it; nothing hangs, runs or is written elsewhere."""
+"""Hostile input ends with exit code 2 and a sentence that names it. Nothing hangs, executes or is written elsewhere."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def nothing_hangs() -> Iterator[None]:
 
 @pytest.fixture
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line in this process, on a machine without GPU and without Ray: an input must not get that far."""
+    """Run the command line in this process, without GPU and without Ray."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("HOME", str(folder / "home"))
@@ -69,13 +69,13 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file below: its kind and size."""
+    """Return the kind and size of every file below a folder."""
     found = {str(path.relative_to(folder)): path.lstat() for path in folder.rglob("*")}
     return {name: (info.st_mode, info.st_size if not name.endswith("cache") else 0) for name, info in found.items()}
 
 
 def refused(run: Run, folder: Path, *args: str, words: str) -> None:
-    """`args` end in exit code 2 and one sentence with `words`, and leave the folder and its surroundings alone."""
+    """Check that `args` end with exit code 2 and one sentence with `words`, and that no file changes."""
     before = listing(folder.parent)
     done = run(*args)
     after = {
@@ -88,14 +88,14 @@ def refused(run: Run, folder: Path, *args: str, words: str) -> None:
 
 
 def clean(done: Done) -> bool:
-    """No traceback, and nothing that would move a terminal's cursor."""
+    """Check that the output has no traceback and no control sequence of the terminal."""
     text = done.stdout + done.stderr
     return "Traceback" not in text and all(letter.isprintable() or letter == "\n" for letter in text)
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[None]:
-    """Within it the experiment looks as if a driver held it."""
+    """Hold the experiment's lock, as a running driver does."""
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -226,7 +226,7 @@ def test_what_a_worker_said_cannot_move_the_cursor(run: Run, folder: Path, comma
 
 @pytest.fixture
 def kept(folder: Path) -> Path:
-    """A good checkpoint."""
+    """Write a valid checkpoint."""
     import torch
 
     checkpoint.write(folder / "checkpoint", {"w": torch.zeros(4)}, {"images": 1})
@@ -234,7 +234,7 @@ def kept(folder: Path) -> Path:
 
 
 class Payload:
-    """Makes the folder `marker` when it is unpickled."""
+    """Makes the folder `marker` when unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.marker = folder / "marker"

@@ -1,4 +1,4 @@
-"""Tiny sweeps of both image models through the command line: pictures, sampling curves, seeds, real files."""
+"""Tiny sweeps of both image models through the command line, with pictures, sampling curves, seeds and real files."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_an_ncsn_sweep_searches_its_step_inside_each_evaluation_and_bears_a_kill
 
 
 def assert_measured_again(found: Sweep) -> None:
-    """The best two by the sweep's own values were drawn again, at a larger budget, and the answer is by that."""
+    """Check that the two best trials were re-evaluated with a larger budget and that the answer uses those values."""
     ends = {event["trial"]: event["metrics"]["kid"] for event in found.of("ended") if event["state"] == "completed"}
     again = {event["trial"]: event for event in found.of("rechecked")}
     assert set(again) == set(sorted(ends, key=lambda trial: ends[trial])[:2])
@@ -94,7 +94,7 @@ def assert_measured_again(found: Sweep) -> None:
 
 
 def killed_and_resumed(cli: Cli, folder: Path, *settings: str) -> Sweep:
-    """A sweep whose driver is killed in the middle of the second trial."""
+    """Return a sweep whose driver was killed during the second trial and which was then resumed."""
     driver = subprocess.Popen(
         [sys.executable, "-m", "tune_app", *command("ncsn_space.yaml", *settings)],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -109,7 +109,7 @@ def killed_and_resumed(cli: Cli, folder: Path, *settings: str) -> Sweep:
 
 
 def assert_numbers_of_the_seed(found: Sweep, folder: Path, threads: int) -> None:
-    """What was asked for and measured is, to the last digit, what the same seed gives in one process without Ray."""
+    """Check that one process without Ray gives exactly the same parameters and metrics for the same seed."""
     experiment = Experiment(found.folder)
     config = experiment.config({"resources.gpu": 1})  # else actors are warmed first
     images = data_sets.load(run_spec(config, {}, seed=0).data)
@@ -145,7 +145,7 @@ def timeless(metrics: dict[str, float]) -> dict[str, float]:
 
 @pytest.fixture
 def photographs(folder: Path) -> Path:
-    """A folder data set of JPEG files of 32 pixels, which the laptop profile averages down to 16."""
+    """Write a folder data set of JPEG files of 32 x 32 pixels. The laptop profile reduces them to 16 x 16."""
     draw = np.random.default_rng(0)
     for part, count in (("train", 120), ("test", 40)):
         for label in ("a cat", "d'og"):

@@ -1,4 +1,4 @@
-"""A sweep that is interrupted, killed or stopped goes on where it was: every trial ends once, nothing is lost."""
+"""An interrupted, killed or stopped sweep resumes: every trial ends once and nothing is lost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NIGHT = ("branin_space.yaml", "--resume", "night", "--trials", "6", "--set", "fi
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Start]:
-    """`python -m tune_app ARGS` in the background, until its output has a line with the words `until`."""
+    """Run `python -m tune_app ARGS` in the background, and return once a line of its output contains `until`."""
     started: list[Driver] = []
 
     def run(*args: str, until: str) -> Driver:

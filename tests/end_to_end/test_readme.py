@@ -1,4 +1,4 @@
-"""The README's commands are run as they stand, long ones with tiny settings."""
+"""Every command of the README runs, long ones with small settings."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ NCSN_ASKED = {
 
 @pytest.fixture
 def old(folder: Path) -> Path:
-    """The folder with the old experiments."""
+    """Return the folder with the old experiments."""
     with tarfile.open(ASSET) as archive:
         archive.extractall(folder / "experiments", filter="data")
     return folder / "experiments"

@@ -1,4 +1,4 @@
-"""Sweeps in W&B: the real client, our server double on loopback."""
+"""Sweeps mirrored to W&B by the real client. A server double answers on loopback."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def environment(server: WandbServer, folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def start(folder: Path, environment: dict[str, str]) -> Iterator[Start]:
-    """`python -m tune_app run branin_space.yaml ARGS` in the background."""
+    """Run `python -m tune_app run branin_space.yaml ARGS` in the background."""
     started: list[subprocess.Popen[str]] = []
 
     def run(*args: str, **more: str) -> subprocess.Popen[str]:
@@ -79,7 +79,7 @@ def the_experiment(folder: Path) -> Experiment:
 
 
 def assert_mirrored(server: WandbServer, experiment: Experiment) -> None:
-    """Each trial is one run of the one sweep, with every report once and in order."""
+    """Check that each trial is one run of the one Sweep, and that each report arrived once and in order."""
     (sweep,) = server.sweeps
     runs, records = runs_by_trial(server), experiment.records()
     assert runs.keys() == {record.id for record in records}
@@ -137,7 +137,7 @@ def test_a_stopped_and_a_failed_run_and_no_key_but_where_it_belongs(
 
 
 def _may_know(pid: int, driver: int) -> bool:
-    """Whether a process is the driver, the one that reports, or one that wandb has started."""
+    """Return True if a process is the driver, the W&B mirror, or was started by wandb."""
     command = _read(pid, "cmdline")
     return pid == driver or b"--follow" in command or b"wandb-core" in command
 

@@ -1,7 +1,7 @@
-"""A sweep whose driver and workers are killed again and again, resumed each time, and then looked at closely.
+"""A sweep whose driver and workers are killed and resumed many times, and the checks on its result.
 
-`python -m tests.end_to_end.torture` kills 50 drivers and 20 workers of a sweep of 30 Branin trials; with `--beta-vae`
-fewer, of a real Beta-VAE sweep. Its short version is a test.
+`python -m tests.end_to_end.torture` kills 50 drivers and 20 workers of a sweep of 30 Branin trials. With `--beta-vae`
+it kills fewer, of a real Beta-VAE sweep. A short version runs as a test.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ BETA_VAE = (
 def torture(
     folder: Path, sweep: tuple[str, ...], *, drivers: int, workers: int, seed: int = 0, longest: float = 3.0
 ) -> tuple[Sweep, Counter[str]]:
-    """Run `sweep` in `folder`, SIGKILL `drivers` drivers and `workers` workers on the way; the sweep and what was hit.
+    """Run `sweep` in `folder` and kill `drivers` drivers and `workers` workers. Return the sweep and what was killed.
 
-    A driver is killed up to `longest` seconds after it has begun to run trials, each fifth one while it starts.
+    A driver is killed up to `longest` seconds after its first trial has started, every fifth one while it starts.
     """
     random, mark, hits = Random(seed), uuid4().hex, Counter[str]()
     command = [sys.executable, "-m", "tune_app", "run", *sweep, "--resume", "torture"]
@@ -77,7 +77,7 @@ def torture(
 
 
 def check(sweep: Sweep, trials: int) -> None:
-    """Raise AssertionError unless all `trials` ended once, nothing was reported twice, and all agrees with the log."""
+    """Raise AssertionError unless `trials` ended once each, no report is repeated, and all files agree with the log."""
     experiment = Experiment(sweep.folder)
     config, records = experiment.config(), experiment.records()
     metric, scheduler = config.metric.name, config.scheduler
@@ -109,7 +109,7 @@ def check(sweep: Sweep, trials: int) -> None:
 
 
 def compare(sweep: Sweep, unbroken: Sweep) -> int:
-    """Raise AssertionError where the two differ in a number of a report that both have; how many both have."""
+    """Raise AssertionError if two sweeps differ in a metric of a common report. Return the number of such reports."""
     asked = {event["trial"]: event["params"] for event in unbroken.of("asked")}
     assert {event["trial"]: event["params"] for event in sweep.of("asked")} == asked
     known = {(event["trial"], event["kimg"]): _numbers(event) for event in unbroken.of("reported")}
@@ -124,12 +124,12 @@ def _numbers(event: Entry) -> dict[str, float]:
 
 
 def workers_of(mark: str) -> list[int]:
-    """Processes that train trials for the driver with `mark` in its environment."""
+    """Return the processes that train trials for the driver with `mark` in its environment."""
     return [pid for pid in marked(mark) if b"ray::RayWorker" in _read(pid, "cmdline")]
 
 
 def marked(mark: str) -> Iterator[int]:
-    """Processes with `mark` in their environment."""
+    """Return the processes with `mark` in their environment."""
     for process in Path("/proc").glob("[0-9]*"):
         if f"{MARK}={mark}".encode() in _read(int(process.name), "environ"):
             yield int(process.name)
@@ -148,7 +148,7 @@ def _wait_for_workers(mark: str, driver: subprocess.Popen[bytes]) -> None:
 
 
 def wait_until_gone(mark: str, *, seconds: float = 30) -> None:
-    """Raise AssertionError if a process with `mark` in its environment is still there after `seconds`."""
+    """Raise AssertionError if a process with `mark` in its environment is still alive after `seconds`."""
     end = time.monotonic() + seconds
     while left := [(pid, _read(pid, "cmdline")[:80]) for pid in marked(mark)]:
         assert time.monotonic() < end, f"still running: {left}"
@@ -156,7 +156,7 @@ def wait_until_gone(mark: str, *, seconds: float = 30) -> None:
 
 
 def main() -> None:
-    """Torture a sweep in a new folder and say how it ended."""
+    """Torture a sweep in a new folder and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--beta-vae", action="store_true", help="a Beta-VAE sweep, 8 drivers and 4 workers killed")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,10 +1,11 @@
-"""Faults for the tests, in every process of a sweep that has this folder on its PYTHONPATH.
+"""Faults for tests, in every process of a sweep that has this folder on its PYTHONPATH.
 
-TUNE_APP_FAULTS: `trial:fault`, comma-separated, for Branin sweeps with seed 0; `*` is every trial. error raises at each
-step from the second report on; die ends the process once; nan makes every value no number; gpu_memory is out of memory
-until the trial has a whole GPU, gpu_half until it has half of one; disk_full lets no checkpoint be written.
-TUNE_APP_MEET: a number of GPUs; each trial notes its GPU in TUNE_APP_FAULTS_ONCE/SHARE and waits there until as many
-trials have come as fit on those GPUs.
+TUNE_APP_FAULTS: comma-separated `trial:fault` for Branin sweeps with seed 0; `*` means every trial. `error` raises at
+each step from the second report on. `die` ends the process once. `nan` makes every value NaN. `gpu_memory` raises an
+out-of-memory error until the trial has a whole GPU, `gpu_half` until it has half of one. `disk_full` makes every
+checkpoint fail.
+TUNE_APP_MEET: a number of GPUs. Each trial writes its share to TUNE_APP_FAULTS_ONCE/SHARE and waits until as many
+trials as fit on those GPUs have started.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""One thread, as for the models; a temporary folder for what a space file says."""
+"""Run PyTorch on one thread, and provide a temporary folder for space files."""
 
 from __future__ import annotations
 

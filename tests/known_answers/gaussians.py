@@ -1,4 +1,4 @@
-"""Data whose best answers are known: Gaussians by their spectrum, and the linear VAE that is best for them."""
+"""Gaussian data with a known spectrum, and the linear VAE that is optimal for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ D = 3072
 
 
 def cifar_like() -> Spectrum:
-    """Eigenvalues (3072,), falling, of total variance 193.3; 99, 217 and 658 hold 90, 95 and 99 %, as for CIFAR-10."""
+    """Return eigenvalues (3072,) in descending order with total variance 193.3.
+
+    As for CIFAR-10, the first 99, 217 and 658 explain 90, 95 and 99 % of the variance.
+    """
     j = np.arange(1, D + 1)
     lam = 1 / ((j + 2.0739) ** 1.53111 * (1 + (j / 899.7) ** 2.83959))
     found: Spectrum = lam * 193.3 / lam.sum()
@@ -23,17 +26,17 @@ def cifar_like() -> Spectrum:
 
 
 class Point(NamedTuple):
-    """Summed squared error and KL in nats, of an image on average."""
+    """Summed squared error and KL in nats, averaged over images."""
 
     recon: float
     kl: float
 
 
 def best_linear_vae(lam: Spectrum, latents: int, beta: float) -> Point:
-    """Of E|x - xhat|^2 + beta KL over all linear VAEs: PCA by reverse water-filling.
+    """Return the minimum of E|x - xhat|^2 + beta KL over all linear VAEs: PCA with reverse water-filling.
 
-    Per unit of decoder variance the weight is that of a noise of v = beta / 2: an eigenvalue above it is coded until v
-    of it is left, for 1/2 ln(lam / v) nats; the others are left as they are (Lucas et al. 2019).
+    The noise threshold is v = beta / 2. A component with lam > v is coded down to an error of v and costs
+    1/2 ln(lam / v) nats. The others are not coded (Lucas et al. 2019).
     """
     v = beta / 2
     coded = lam[:latents][lam[:latents] > v]
@@ -41,7 +44,7 @@ def best_linear_vae(lam: Spectrum, latents: int, beta: float) -> Point:
 
 
 class LinearVae(nn.Module):
-    """The best linear VAE at `beta` for images 1/2 + basis sqrt(lam) n of `shape`, with the interface of ours."""
+    """The optimal linear VAE at `beta` for images 1/2 + basis sqrt(lam) n of `shape`, with our network's interface."""
 
     def __init__(self, basis: Tensor, lam: Spectrum, latents: int, beta: float, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -69,7 +72,7 @@ class LinearVae(nn.Module):
 
 
 class Images(NamedTuple):
-    """Gaussian images with their spectrum and basis."""
+    """Gaussian images, their spectrum and their basis."""
 
     x: Tensor
     basis: Tensor
@@ -77,7 +80,7 @@ class Images(NamedTuple):
 
 
 def small_images(count: int, shape: tuple[int, ...] = (3, 4, 4)) -> Images:
-    """Grey images of pixel deviation .09 that ten directions explain but for .02 a pixel; not rounded."""
+    """Return grey images with a pixel deviation of 0.09, not rounded: ten components, and noise of 0.02 per pixel."""
     size = int(np.prod(shape))
     lam = np.concatenate([0.15 * 0.6 ** np.arange(10), np.full(size - 10, 0.0004)])
     generator = torch.Generator().manual_seed(0)
@@ -87,5 +90,5 @@ def small_images(count: int, shape: tuple[int, ...] = (3, 4, 4)) -> Images:
 
 
 def entropy_bits(lam: Spectrum) -> float:
-    """Bits a dimension of the Gaussian, in the unit of a 255th."""
+    """Return the entropy of the Gaussian in bits per dimension. The unit of a pixel is 1/255."""
     return float(np.log2(2 * np.pi * np.e * lam).mean() / 2 + log(255) / log(2))

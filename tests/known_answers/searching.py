@@ -1,4 +1,4 @@
-"""The search of a sweep without its trials: our sampler, space and study, and an objective in closed form."""
+"""A search without training: our sampler, space and study, with an objective in closed form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Objective = Callable[[Params], float]
 
 
 class Search:
-    """A search: its events, and the parameters and value of each trial."""
+    """A search with its events and the parameters and value of each trial."""
 
     def __init__(self, config: SweepConfig) -> None:
         self.config = config
@@ -30,7 +30,7 @@ class Search:
         self._writer = StudyWriter(study, config.space, [config.metric.name])
 
     def replay(self, other: Search) -> None:
-        """Take over the trials of another search, from its events alone."""
+        """Take over the trials of another search from its events."""
         for event in other.events:
             self._apply(event)
         self.trials = [*other.trials]
@@ -48,7 +48,7 @@ class Search:
         return params
 
     def tell(self, params: Params, value: float, sampling: Params | None = None) -> None:
-        """Run the trial of `params` to its end with `value`."""
+        """End the trial of `params` with `value`."""
         trial, kimg = f"{len(self.trials):04d}", self.config.scheduler.max_kimg
         report = reported(trial, kimg, "stop", **{self.config.metric.name: value})
         self._apply(changed(report, sampling=dict(sampling or {})))
@@ -65,7 +65,7 @@ class Search:
 
 
 def searched(config: SweepConfig, objective: Objective) -> Search:
-    """Return a search after all its trials."""
+    """Return a search that has run all its trials."""
     search = Search(config)
     while len(search.trials) < config.search.trials:
         params = search.ask()

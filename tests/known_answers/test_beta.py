@@ -1,4 +1,4 @@
-"""Beta: what theory says of it, and that a search finds that and no more."""
+"""The optimal beta in theory, and what a search finds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LATENTS, SHAPE = 8, (3, 4, 4)
 
 
 def bracketed(rows: dict[float, Point], within: float) -> bool:
-    """dbeta KL_2 <= L_2 - L_1 <= dbeta KL_1 for all pairs: each run is no worse at its own beta than any other."""
+    """Check dbeta KL_2 <= L_2 - L_1 <= dbeta KL_1 for all pairs: each run is the best one at its own beta."""
     loss = {beta: row.recon + beta * row.kl for beta, row in rows.items()}
     pairs = [(low, high) for low in rows for high in rows if low < high]
     return all(
@@ -83,7 +83,7 @@ def network(images: Images, beta: float) -> LinearVae:
 
 @pytest.fixture(scope="module")
 def measured(images: Images) -> dict[float, list[float]]:
-    """Of the network that is best at each beta: its loss at every beta, by our own objective."""
+    """Return the loss at every beta of the network that is optimal at each beta, measured by our objective."""
 
     def loss(of: float, at: float) -> float:
         generator = torch.Generator().manual_seed(1)
@@ -94,7 +94,7 @@ def measured(images: Images) -> dict[float, list[float]]:
 
 @pytest.fixture(scope="module")
 def rows(images: Images) -> dict[float, Point]:
-    """The parts of that loss at the network's own beta."""
+    """Return the parts of that loss at the network's own beta."""
     found = {}
     for beta in BETAS:
         parts = model(beta).loss(network(images, beta), images.x, np.inf, torch.Generator().manual_seed(1))
@@ -139,7 +139,7 @@ def config(module_folder: Path) -> SweepConfig:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("latents", [32, 128])
 def test_a_search_by_the_elbo_finds_beta_one(config: SweepConfig, latents: int, seed: int) -> None:
-    """Its decoder variance of 1/2 makes the squared error plus the KL, at weight one, the negative ELBO."""
+    """With a decoder variance of 1/2, squared error plus KL with weight one is the negative ELBO."""
     lam = cifar_like()
     here = config.model_copy(update={"search": config.search.model_copy(update={"seed": seed})})
     found = searched(here, lambda params: sum(best_linear_vae(lam, latents, params["beta"])))
@@ -164,7 +164,7 @@ def test_a_search_by_the_training_loss_finds_the_end_of_the_range(config: SweepC
 def test_with_the_best_decoder_variance_the_optimum_is_a_fixed_point(
     module_folder: Path, latents: int, beta: float
 ) -> None:
-    """beta s0^2 = MSE of a pixel, with s0^2 = 1/2; `beta` is of a spectrum fitted a little otherwise."""
+    """Check beta s0^2 = MSE per pixel with s0^2 = 1/2. `beta` comes from a slightly different spectrum."""
     lam = cifar_like()
     config = space(module_folder, SPACE, **{"parameters.beta.low": 0.0005, "search.trials": 60})
 

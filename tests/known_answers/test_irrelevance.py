@@ -1,4 +1,4 @@
-"""What decides nothing is not said to decide: the sampler's step under a likelihood, a dummy under any metric."""
+"""Parameters without influence get no importance: the sampling step for a likelihood, a dummy for any metric."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ DUMMY = "clip"
 
 
 def bpd(params: Params) -> float:
-    """Falls with sigma_end, has its best sigma_begin at 2.5; knows nothing of the step or the dummy."""
+    """Return a likelihood that falls with sigma_end and is best at sigma_begin 2.5. Step and dummy do nothing."""
     return 5 + log(params["sigma_end"] / 0.005) / 3 + 0.3 * log(params["sigma_begin"] / 2.5) ** 2
 
 
 def kid(params: Params) -> float:
-    """Is best at a step of 5, and a little better with a large sigma_begin."""
+    """Return a value that is best at a step of 5 and slightly better with a large sigma_begin."""
     return 0.1 + log(params["step_size"] / 5) ** 2 - 0.02 * log(params["sigma_begin"])
 
 
 def tried(config: SweepConfig, number: int) -> Params:
-    """One of the five steps that an evaluation tries, by the trial's own luck."""
+    """Return one of the five steps that an evaluation tries, drawn by the trial."""
     values = config.space.sampling["step_size"].midpoints(5)
     return {"step_size": values[np.random.default_rng(number).integers(5)]}
 
@@ -60,12 +60,12 @@ def record(config: SweepConfig, number: int, params: Params, value: float) -> Tr
 
 
 def ruined(params: Params) -> float:
-    """The same, but a large dummy makes the worst trials of all."""
+    """Return the same value, but a large dummy makes the trial the worst of all."""
     return kid(params) + 10 * (params[DUMMY] > 4)
 
 
 def swept(folder: Path, metric: str, sampler: str, value: Callable[[Params], float]) -> dict[str, tuple[float, float]]:
-    """Importances by the completed trials of a search on `metric`."""
+    """Return the importances from the completed trials of a search on `metric`."""
     config = space(folder, SPACE.replace("METRIC", metric).replace("SAMPLER", sampler))
     found: Any = Search(config)
     while len(found.trials) < config.search.trials:

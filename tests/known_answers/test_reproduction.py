@@ -1,4 +1,4 @@
-"""The same seed asks for the same trials: from the start, and again from the log of what has been."""
+"""The same seed proposes the same trials, in a new search and after a replay of the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPACES = {"ncsn": {"sigma_begin", "sigma_end", "num_scales", "lr"}, "beta_vae": 
 
 
 def config(model: str, seed: int, sampler: str = "tpe") -> SweepConfig:
-    """As it ships."""
+    """Return the shipped configuration."""
     return load(f"{model}_space.yaml", set={"search.trials": TRIALS, "search.sampler": sampler, "search.seed": seed})
 
 
@@ -65,7 +65,7 @@ def test_a_search_goes_on_from_its_log_as_if_it_had_never_stopped(sampler: str, 
 
 
 def test_a_sampling_setting_told_late_does_not_disturb_the_search() -> None:
-    """Finished trials carry the inner search's step; what is proposed next must be the same parameters as ever."""
+    """A finished trial also has the inner search's step. It must not change the parameters that are proposed next."""
     found = Search(config("ncsn", 0))
     for number in range(TRIALS):
         params = found.ask()

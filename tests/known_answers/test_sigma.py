@@ -1,4 +1,4 @@
-"""Noise levels: the training loss runs into a corner, the likelihood does not."""
+"""Noise levels: the training loss is minimal at a corner of the space, the likelihood is not."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LOSSES = np.array([0.5 * (LAM / (LAM + np.exp(2 * ln_sigma))).sum() for ln_sigma
 
 
 def ladder(params: Params) -> tuple[list[float], list[float]]:
-    """Noise levels and the loss of a perfect network at each."""
+    """Return the noise levels, and the loss of a perfect network at each."""
     sigmas = geometric(params["sigma_begin"], params["sigma_end"], params["num_scales"])
     return sigmas, np.interp(np.log(sigmas), TABLE, LOSSES).tolist()
 
@@ -53,7 +53,7 @@ def training_loss(params: Params) -> float:
 
 
 def bpd(params: Params, steps: Callable[[Any, Any], float] = ladder_nats) -> float:
-    """The bound of likelihood.py with a decoder of the variance that is left at the last level, as a density."""
+    """Return the bound of likelihood.py as a density, for a decoder with the variance left at the last level."""
     sigmas, losses = ladder(params)
     left = 2 * sigmas[-1] ** 2 * losses[-1] / D
     decoded = D / 2 * log(2 * pi * e * left) + D * log(255)

@@ -1,4 +1,4 @@
-"""The Langevin step: published optima, where it diverges, and the exact variance of what it draws."""
+"""The Langevin step: published optima, divergence, and the exact variance of the samples."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_both_tables_blow_up_together_where_relax_is_small() -> None:
     ids=["cifar10", "celeba", "bedroom", "ffhq"],
 )
 def test_steps_of_ncsnv2_follow_from_its_formula(begin: float, levels: int, steps: int, step_lr: float) -> None:
-    """The step that brings s_T^2 / sigma_i^2 = (1 - eta)^2T (gamma^2 - b) + b nearest to 1, b = 1 / (1 - eta / 2)."""
+    """Bring s_T^2 / sigma_i^2 = (1 - eta)^2T (gamma^2 - b) + b nearest to 1, with b = 1 / (1 - eta / 2)."""
     gamma, eta = ratio(geometric(begin, SIGMA_END, levels)), np.geomspace(1e-3, 0.5, 200_000)
     b = 1 / (1 - eta / 2)
     best = float(eta[np.abs((1 - eta) ** (2 * steps) * (gamma**2 - b) + b - 1).argmin()])
@@ -115,7 +115,7 @@ def exact(x: Tensor, sigma: Tensor) -> Tensor:
 
 
 def recursion(schedule: Schedule, start: float) -> Tensor:
-    """v <- (1 - a / (lam + sigma^2))^2 v + 2 a a step; the denoising takes lam / (lam + sigma_L^2), squared."""
+    """Return the variance after v <- (1 - a / (lam + sigma^2))^2 v + 2 a for each step, and the final denoising."""
     lam, last = LAM.double(), schedule.sigmas[-1]
     v = torch.full_like(lam, start)
     for sigma in schedule.sigmas:
@@ -139,7 +139,7 @@ def test_what_a_planned_chain_draws_has_the_exact_variance(nfe: int, levels: int
 
 
 def test_with_a_perfect_score_a_larger_step_is_always_better() -> None:
-    """Why the step is searched with trained networks alone: theory knows of no optimum short of divergence."""
+    """Theory has no optimum below divergence, so the step is searched with trained networks."""
 
     def frechet(eta: float) -> float:
         schedule = Schedule(geometric(5.0, 0.01, 60), 1, step_lr_from_eta(eta, 0.01), denoise=True)

@@ -47,7 +47,7 @@ DISTRIBUTIONS = st.one_of(floats(), stepped_floats(), ints(), categoricals())
 
 @st.composite
 def spaces(draw: st.DrawFn) -> Space:
-    """Up to five parameters; some are searched only at certain values of one before them."""
+    """Draw a space of up to five parameters. Some are searched only if an earlier one has certain values."""
     parameters: dict[str, Distribution] = {}
     for i in range(draw(st.integers(1, 5))):
         p: Distribution = draw(DISTRIBUTIONS)

@@ -1,4 +1,4 @@
-"""Optuna and W&B are told of the same space that we check values against."""
+"""Optuna and W&B get the same space that checks our values."""
 
 from __future__ import annotations
 

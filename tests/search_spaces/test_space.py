@@ -1,4 +1,4 @@
-"""Stages, conditions and grids."""
+"""Stages, conditions and grids of a space."""
 
 from __future__ import annotations
 

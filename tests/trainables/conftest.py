@@ -1,4 +1,4 @@
-"""One thread: the networks are tiny, and several tests may share the machine."""
+"""Run PyTorch on one thread: the networks are tiny, and several tests may share the machine."""
 
 import torch
 

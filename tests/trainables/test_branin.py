@@ -1,4 +1,4 @@
-"""Branin: known optimum, a bias that falls to 0, and the trial that walks its marks."""
+"""Branin: its known optimum, its bias that falls to 0, and a trial that passes all its marks."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_objects_that_could_run_code_are_not_loaded(folder: Path) -> None:
 
 
 def signed(folder: Path, content: bytes) -> None:
-    """State of somebody else's making, under a digest that fits it."""
+    """Write a checkpoint of foreign content with a matching digest."""
     (folder / "state.pt").write_bytes(content)
     described = {**ABOUT, "sha256": hashlib.sha256(content).hexdigest()}
     (folder / "about.json").write_text(json.dumps(described))
@@ -159,7 +159,7 @@ def test_whole_loads_nothing(folder: Path) -> None:
 
 
 def elsewhere(path: Path) -> None:
-    """Move a file or folder away, and leave a link to it."""
+    """Move a file or folder elsewhere and leave a link to it."""
     moved = path.rename(path.parent.parent / "elsewhere")
     path.symlink_to(moved)
 

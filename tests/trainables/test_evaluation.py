@@ -21,7 +21,7 @@ Settings = tuple[Mapping[str, Scalar], ...]
 
 
 class Replay:
-    """Samples are real images plus noise of deviation `noise`; `broken` of them are not a number."""
+    """A sampler that returns real images plus noise of deviation `noise`. `broken` of them are NaN."""
 
     def __init__(self, images: Tensor) -> None:
         self.images = images

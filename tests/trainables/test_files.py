@@ -1,4 +1,4 @@
-"""Writing files and folders whole, locking and hashing."""
+"""Atomic writes of files and folders, locks and hashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of model.py, over every image model."""
+"""Every image model fulfils the contract of contract.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Tune wrapper: a used actor gives the numbers of a fresh one, and parks when asked."""
+"""The Tune wrapper: a used actor gives the same numbers as a fresh one, and a trial parks on request."""
 
 from __future__ import annotations
 

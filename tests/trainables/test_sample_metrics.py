@@ -1,4 +1,4 @@
-"""What samples are held against: the trained features, where they are kept, and the numbers of known samples."""
+"""Sample metrics: the trained features, their cache, and the values of known samples."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def coloured(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Noise with one channel brighter, and which one it is."""
+    """Return noise with one brighter channel, and the channel's number."""
     generator = seeded(seed)
     labels = torch.randint(3, (count,), generator=generator)
     images = torch.randint(150, (count, 3, 16, 16), generator=generator)
@@ -48,7 +48,7 @@ def coloured_data(classes: tuple[str, ...] = ("red", "green", "blue"), count: in
 
 @pytest.fixture(autouse=True)
 def cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder, and a training of a second or less."""
+    """Use an empty cache folder and a training of a second or less."""
     path = folder / "cache"
     path.mkdir()
     monkeypatch.setenv("TUNE_APP_CACHE", str(path))
@@ -63,7 +63,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
 
 @pytest.fixture(scope="module")
 def both(shapes: ImageData) -> SampleMetrics:
-    """The sample_metrics of the shapes on both feature sets, the trained one from two epochs of 3,000 images."""
+    """Return the sample metrics of the shapes on both feature sets. The trained one saw two epochs of 3,000 images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cnn, "IMAGES", 6000)
         patch.setattr(sample_metrics, "REFERENCE_IMAGES", REFERENCE)
@@ -240,7 +240,7 @@ def test_labels_that_are_factors_are_what_it_learns() -> None:
 
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of images of each training from here on."""
+    """Record the number of images of each training from here on."""
     counts: list[int] = []
     train = cnn.train
 
@@ -330,7 +330,7 @@ def test_kid_counts_in_blurs_of_real_images(both: SampleMetrics, shapes: ImageDa
 
 
 def test_that_unit_does_not_hang_on_how_many_images_are_held_out(shapes: ImageData) -> None:
-    """An image and its own blur are alike: a pair that would make the unit small, of 30 images negative."""
+    """An image and its own blur are alike. With 30 such images the unit would be small or even negative."""
     few = [Measure(randconv.RandConv(), part).blurred for part in torch.split(shapes.held_out[:1000], 100)]
     apart = kid(features(blurred(shapes.train[:1000])), Reference(features(shapes.held_out[:1000]))).value
     assert sum(few) / len(few) == pytest.approx(apart, rel=0.25)
@@ -403,7 +403,7 @@ def test_every_distance_grows_with_noise_and_with_blur(both: SampleMetrics, shap
 
 
 class Pretended:
-    """Stands for Inception: the first colours of the weight-free features."""
+    """Stands in for Inception. Returns the first columns of the weight-free features."""
 
     name, fingerprint = "inception", "f" * 64
 

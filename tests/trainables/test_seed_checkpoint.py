@@ -1,4 +1,4 @@
-"""Tensor names and the forward pass are the reference project's, written down here from what its code does."""
+"""The reference project's tensor names and forward pass, written down here from what its code does."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def wrapped(weights: dict[str, Any]) -> dict[str, Any]:
 
 
 def unet_weights(width: int) -> Weights:
-    """Random weights of the reference's ScoreNet; it has half its width of Fourier frequencies."""
+    """Return random weights of the reference's ScoreNet, including its Fourier frequencies (half the width)."""
     w, draw = width, Draw()
     draw.weights["embed.W"] = 30 * draw.normal(w // 2)
     draw.layer("conv_in", w, 3, 3, 3)
@@ -254,7 +254,7 @@ def score_of_the_reference(w: Weights, x: Tensor, sigma: Tensor) -> Tensor:
 
 
 def vae_weights(latent_dim: int = 128) -> Weights:
-    """Random weights of the reference's BetaVAE."""
+    """Return random weights of the reference's BetaVAE."""
     draw, channels = Draw(), (3, 64, 128, 256, 512)
     for i in range(1, 5):
         draw.layer(f"encoder.conv{i}", channels[i], channels[i - 1], 4, 4)
@@ -300,7 +300,7 @@ def batch_norm(w: Weights, name: str, x: Tensor) -> Tensor:
 
 
 class Draw:
-    """A state dict of random weights, no two of them alike."""
+    """A state dict of random weights that all differ."""
 
     def __init__(self) -> None:
         self.weights: Weights = {}

@@ -1,4 +1,4 @@
-"""A folder, a folder by its address, and a file system of fsspec's: what is put there is had from there."""
+"""A folder, a folder by its address and an fsspec file system return what was written to them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ KINDS = pytest.mark.parametrize("kind", list(SMALL))
 
 
 def same(first: Any, second: Any) -> bool:
-    """Whether two states agree to the last bit."""
+    """Return True if two states agree to the last bit."""
     if isinstance(first, Tensor):
         return torch.equal(first, second)
     if isinstance(first, dict):
@@ -85,7 +85,7 @@ def test_reported_losses_are_means_over_the_images() -> None:
 
 
 class Planted:
-    """A model of one weight w; its loss is 100 w, in whatever unit."""
+    """A model of one weight w with loss 100 w."""
 
     def __init__(self) -> None:
         self.network: nn.Module = nn.Linear(1, 1, bias=False)
@@ -141,7 +141,7 @@ def test_ema_with_warmup_has_forgotten_the_start_by_then() -> None:
 
 
 def start_share(decay: float, warmup: bool, steps: int) -> float:
-    """What is left of an initial weight of 1 after `steps` steps at 0."""
+    """Return the share that an initial weight of 1 still has after `steps` steps at 0."""
     network = nn.Linear(1, 1, bias=False)
     network.weight.data.fill_(1.0)
     ema = Ema(network, decay, warmup=warmup)

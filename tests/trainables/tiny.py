@@ -19,7 +19,7 @@ SMALL: dict[str, dict[str, Scalar]] = {
 
 
 def tiny_data(resolution: int = 16, images: int = 30) -> ImageData:
-    """Random pixels."""
+    """Return random pixels."""
     generator = torch.Generator().manual_seed(0)
     train = torch.randint(256, (images, 3, resolution, resolution), generator=generator, dtype=torch.uint8)
     labels = torch.zeros(images, dtype=torch.int64)
@@ -29,7 +29,7 @@ def tiny_data(resolution: int = 16, images: int = 30) -> ImageData:
 
 
 def tiny_spec(kind: str, *, seed: int = 0, **params: Scalar) -> RunSpec:
-    """Catalog defaults but for SMALL[kind] and `params`."""
+    """Return a spec with the catalog's defaults, overridden by SMALL[kind] and `params`."""
     model = "ncsn" if kind == "refinenet" else kind
     defaults = {name: entry.default for name, entry in catalog.MODELS[model].parameters.items()}
     return RunSpec(model=model, params={**defaults, **SMALL[kind], **params}, seed=seed)

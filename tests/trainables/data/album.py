@@ -1,4 +1,4 @@
-"""A small data folder, made on the spot."""
+"""A small data folder of random pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainables.contract import DataSpec
 
 
 def album(root: Path, *, train: int = 20, test: int = 4, side: int = 16) -> Path:
-    """A data folder of random pictures, classes cat and dog, `train` and `test` images a class."""
+    """Write a data folder of random pictures with the classes cat and dog and `train` and `test` images per class."""
     random = np.random.default_rng(0)
     for split, count in (("train", train), ("test", test)):
         for name in ("cat", "dog"):

@@ -1,4 +1,4 @@
-"""An empty cache a test, and nothing kept in memory from the test before."""
+"""Give each test an empty cache, and clear what the test before kept in memory."""
 
 from __future__ import annotations
 

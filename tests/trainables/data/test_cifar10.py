@@ -80,7 +80,7 @@ def test_cifar10_archive_put_in_place_is_read(
 
 
 def archive(root: Path, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
-    """An archive as the official one is built, 10 images a batch, its checksums taken for the published ones."""
+    """Build an archive in the official layout with 10 images per batch, and have its checksums accepted."""
     images = torch.randint(256, (60, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     base = root / "made" / "cifar-10-batches-py"
     base.mkdir(parents=True)

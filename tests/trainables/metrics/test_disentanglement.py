@@ -1,4 +1,4 @@
-"""Scores of planted codes: each factor in a code of its own, then turned, doubled, merged and switched off."""
+"""Scores of planted codes: one unit per factor, then rotated, duplicated, merged and switched off."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AND = log2(4) - 0.75 * log2(3)  # entropy of a and b, in bits: .8113
 
 
 def table(count: int = 2000) -> Array:
-    """Three independent factors with 3, 4 and 6 values."""
+    """Return three independent factors with 3, 4 and 6 values."""
     return np.random.default_rng(0).integers([3, 4, 6], size=(count, 3))
 
 

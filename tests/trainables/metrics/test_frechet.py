@@ -1,4 +1,4 @@
-"""Frechet distances of Gaussians whose distance is known, and of samples of them."""
+"""Frechet distances between Gaussians with a known distance, and between samples of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def covariance(dimensions: int, seed: int, rank: int | None = None) -> Tensor:
 
 
 def by_definition(a: Moments, b: Moments) -> float:
-    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2), the root by scipy."""
+    """Return |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2), with scipy's matrix root."""
     root = np.real(sqrtm((a.covariance @ b.covariance).numpy()))
     apart = float((a.mean - b.mean).square().sum())
     return apart + float(a.covariance.trace() + b.covariance.trace()) - 2 * float(np.trace(root))
@@ -89,7 +89,7 @@ def test_fewer_samples_than_dimensions_give_a_number(first: int, second: int, sc
 
 
 def test_of_two_lines_through_the_origin_no_overlap_counts() -> None:
-    """Rank one each, at right angles: (C_a C_b)^1/2 is 0."""
+    """Both covariances have rank one and orthogonal ranges, so (C_a C_b)^1/2 is 0."""
     a = Moments(torch.zeros(2).double(), torch.diag(torch.tensor([4.0, 0.0]).double()))
     b = Moments(torch.zeros(2).double(), torch.diag(torch.tensor([0.0, 9.0]).double()))
     assert frechet_distance(a, b) == pytest.approx(13)

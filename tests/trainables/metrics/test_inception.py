@@ -38,7 +38,7 @@ def random_weights() -> dict[str, Tensor]:
 
 
 def save(content: Any, path: Path, *, zipped: bool = False) -> str:
-    """Save and return the SHA-256. The real file has the old format, not a zip."""
+    """Save the weights in the old format of the real file, which is not a zip. Return the SHA-256."""
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     return sha256(path.read_bytes()).hexdigest()
 

@@ -24,7 +24,7 @@ def points(count: int, seed: int, shift: float = 0.0, dimensions: int = 5) -> Te
 
 
 def brute_kid(x: Tensor, y: Tensor) -> float:
-    """The definition, pair by pair: x, y standardised, (m, d) and (n, d)."""
+    """Return KID by its definition, pair by pair, for standardised x (m, d) and y (n, d)."""
 
     def kernel(a: Tensor, b: Tensor) -> float:
         return float((a @ b / len(a) + 1) ** 3)

@@ -1,4 +1,4 @@
-"""Likelihoods against what can be worked out: the mass of a bin, the ELBO of a Gaussian, the sigma-VAE's formula."""
+"""Likelihoods against closed forms: the mass of a bin, the ELBO of a Gaussian, the formula of sigma-VAE."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_far_tails_are_finite_and_grow_with_the_distance(mean: float, variance: 
 
 
 def mass(k: int, mean: float, sd: float) -> float:
-    """Of value k / 255, from erfc on the side where it does not round to 2."""
+    """Return the mass of the value k / 255, from the erfc tail that keeps its precision."""
     low = -np.inf if k == 0 else ((k - 0.5) / 255 - mean) / sd
     high = np.inf if k == 255 else ((k + 0.5) / 255 - mean) / sd
     if low > 0:
@@ -104,17 +104,17 @@ def test_a_narrow_bin_costs_its_density() -> None:
 
 
 def optimal(sigma: float) -> float:
-    """l* = D/2 lam / (lam + sigma^2), the loss of the exact score."""
+    """Return l* = D/2 lam / (lam + sigma^2), the loss of the exact score."""
     return D / 2 * LAM / (LAM + sigma**2)
 
 
 def decoded(sigma: float) -> float:
-    """The continuous decoder: x given x~ is a Gaussian of variance lam sigma^2 / (lam + sigma^2), exactly."""
+    """Return the exact continuous decoder: x given x~ is a Gaussian of variance lam sigma^2 / (lam + sigma^2)."""
     return D / 2 * log(2 * pi * e * LAM * sigma**2 / (LAM + sigma**2))
 
 
 def terms(sigmas: Sequence[float]) -> tuple[float, list[float], float]:
-    """Prior, steps and decoder in nats."""
+    """Return prior, steps and decoder in nats."""
     steps = [ladder_nats([high, low], [optimal(high), optimal(low)]) for high, low in pairwise(sigmas)]
     return prior_nats(sigmas[0], LAM, D), steps, decoded(sigmas[-1])
 
@@ -180,7 +180,7 @@ def test_prior_of_known_values() -> None:
 
 
 class ExactScore(nn.Module):
-    """-(x - 1/2) / (lam + sigma^2) for pixels of variances `lam` (C, H, W) around 1/2."""
+    """The score -(x - 1/2) / (lam + sigma^2) of pixels with variances `lam` (C, H, W) around 1/2."""
 
     def __init__(self, lam: Tensor) -> None:
         super().__init__()
@@ -191,13 +191,13 @@ class ExactScore(nn.Module):
 
 
 def gaussian_images(count: int, lam: Tensor, seed: int) -> Tensor:
-    """Rounded to 8 bits and clipped, as images are."""
+    """Return Gaussian images, rounded to 8 bits and clipped."""
     x = 0.5 + lam.sqrt() * torch.randn(count, *lam.shape, generator=seeded(seed))
     return (x.clamp(0, 1) * 255).round() / 255
 
 
 def entropy_bits(lam: Tensor) -> float:
-    """Bits a dimension of the bytes that `gaussian_images` draws."""
+    """Return the entropy of the bytes that `gaussian_images` draws, in bits per dimension."""
     cuts = np.concatenate([[-np.inf], (np.arange(255) + 0.5) / 255, [np.inf]])
     masses = [np.diff(stats.norm.cdf(cuts, 0.5, sqrt(value))) for value in lam.unique().tolist()]
     shares = [float((lam == value).float().mean()) for value in lam.unique().tolist()]
@@ -220,7 +220,7 @@ def two_scales() -> Tensor:
 
 
 def judged(lam: Tensor, *, draws: int = 6, count: int = 1024, **params: float) -> dict[str, tuple[float, float]]:
-    """Mean and standard error of each metric over data sets of the exact score."""
+    """Return mean and standard error of each metric of the exact score over several data sets."""
     model, net = ncsn(lam, **params), ExactScore(lam)
     found = [
         model.judge(net, gaussian_images(count, lam, seed), None, seeded(100 + seed)).metrics for seed in range(draws)
@@ -246,7 +246,7 @@ def test_endless_levels_of_the_exact_score_reach_the_entropy() -> None:
 @pytest.mark.parametrize("lam", [one_scale(), two_scales()], ids=["one scale", "two scales"])
 @pytest.mark.parametrize("levels", [1, 2, 10, 100, 1000])
 def test_judgement_of_the_exact_score_is_the_closed_form(lam: Tensor, levels: int) -> None:
-    """1,000 levels are more than images may take part in: the rest is filled in between."""
+    """There are 1,000 levels, more than the images can be spread over, so the levels in between are interpolated."""
     sigmas, D = geometric(1.0, 0.02, levels), lam.numel()
     losses = [0.5 * float((lam / (lam + s**2)).sum()) for s in sigmas]
     left = 2 * sigmas[-1] ** 2 * losses[-1] / D  # what the decoder does not know of a pixel
@@ -286,7 +286,7 @@ def test_levels_shown_are_the_models_own_from_the_largest_down() -> None:
 
 
 class FixedVae(nn.Module):
-    """Unit 0 of a code says which half an image is from, 1 and 2 say nothing; every image is decoded to `grey`."""
+    """A VAE whose code unit 0 tells the half of an image; 1 and 2 carry nothing. Every image is decoded to `grey`."""
 
     latent_dim = 3
 
@@ -331,7 +331,7 @@ def beta_vae(beta: float = 1.0, **params: str) -> BetaVae:
 
 
 def images_around_grey(sds: Sequence[float]) -> Tensor:
-    """As many images of each deviation from 1/2, in that order, rounded to 8 bits."""
+    """Return equally many images of each deviation from 1/2, in that order, rounded to 8 bits."""
     sd = torch.tensor(sds).repeat_interleave(COUNT // len(sds))[:, None, None, None]
     x = 0.5 + sd * torch.randn(COUNT, *SHAPE, generator=seeded(0))
     return (x.clamp(0, 1) * 255).round() / 255

@@ -1,4 +1,4 @@
-"""The per-level losses of an exact score add up to the known ELBO of a Gaussian (posterior of a VE ladder)."""
+"""The per-level losses of an exact score add up to the known ELBO of a Gaussian under a variance-exploding ladder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def exact(x: Tensor, sigma: Tensor) -> Tensor:
 
 
 def measured_losses(sigmas: list[float]) -> list[float]:
-    """The loss a dimension at each level, on 4,000 draws."""
+    """Return the loss per dimension at each level, from 4,000 draws."""
     generator = torch.Generator().manual_seed(0)
     x = LAM**0.5 * torch.randn(4000, 3, 4, 4, generator=generator)
     noise = torch.randn(x.shape, generator=generator)

@@ -10,7 +10,7 @@ from trainables.ncsn.unet import NoiseEmbedding, UNet, fitting_groups
 
 
 class Constant(nn.Module):
-    """F(x, sigma) = value; remembers what it saw."""
+    """The network F(x, sigma) = value. It remembers its inputs."""
 
     def __init__(self, value: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a rung records of a sampling setting: the raw step beside the dimensionless one."""
+"""The values that a rung records of a sampling setting: the raw step and the dimensionless one."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def completed(number: int, params: dict[str, Any], value: float | None, sampling
 
 
 def drawn(config: SweepConfig, count: int, value: Callable[[dict[str, Any]], float]) -> list[TrialRecord]:
-    """`count` completed trials at random points; of the inner search's parameters each has one of five values."""
+    """Return `count` completed trials at random points. Each parameter of the inner search has one of five values."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     rng, records = np.random.default_rng(1), []
     for number in range(count):

@@ -1,4 +1,4 @@
-"""The verdicts on rungs: did they predict the end?"""
+"""The verdicts on rungs: how well they predicted the final value."""
 
 from __future__ import annotations
 

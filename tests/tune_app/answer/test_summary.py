@@ -1,4 +1,4 @@
-"""The summary of a sweep: fresh seeds decide, ties and selection bias are named, two objectives leave a front."""
+"""The summary of a sweep: re-evaluation decides, ties and selection bias are named, two objectives give a front."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rechecked(trial: str, draws: list[float], same: list[float], stderr: float =
 
 
 def trial(name: str, early: float, late: float, **metrics: float) -> list[Event]:
-    """A trial that ran to its end and was evaluated at both rungs."""
+    """Return a trial that ran to its end and was evaluated at both rungs."""
     reports = [reported(name, 11.0, kid=early), reported(name, END, "stop", kid=late, **metrics)]
     return [asked(name, sigma_begin=2.0, lr=1.5e-3), *reports, ended(name, kimg=END)]
 

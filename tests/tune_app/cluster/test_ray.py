@@ -1,4 +1,4 @@
-"""What is said of a Ray that cannot be used, and how room on a cluster comes and goes; no Ray runs."""
+"""Messages about an unusable Ray, and the slots of a cluster as nodes come and go. No Ray runs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_ray_that_does_not_come_up_in_time_is_no_fault_of_the_input(monkeypatc
 
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
-    """Of a cluster that nothing adds nodes to."""
+    """Return the nodes of a cluster without an autoscaler."""
     found: list[dict[str, float]] = [HEAD]
     monkeypatch.setattr(cluster, "_nodes", lambda: found)
     monkeypatch.setattr(cluster, "_grows", lambda: False)

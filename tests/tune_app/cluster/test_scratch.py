@@ -1,4 +1,4 @@
-"""What a killed driver leaves behind is removed by the next one, and what a live one holds is not."""
+"""The next driver removes what a killed driver left behind, but not what a live one uses."""
 
 from __future__ import annotations
 

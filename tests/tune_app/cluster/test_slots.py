@@ -1,4 +1,4 @@
-"""How many trials fit, and which share of a GPU is enough."""
+"""The number of trials that fit, and the share of a GPU that is enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each thing that can be wrong with a machine is a row that says so and what to do; the key is never in it."""
+"""Each fault of a machine is a row that names it and the remedy. No row shows the key."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home and cache, so that nothing of the machine's own is found."""
+    """Use an empty home and cache, so that nothing of this machine is picked up."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TUNE_APP_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 
 def look(name: str, *, out: Path = Path("experiments"), address: str | None = None, **environment: str) -> Row:
-    """The row of that name."""
+    """Return the row of that name."""
     return next(row for row in examine(out, address, environment) if row.name == name)
 
 
@@ -140,7 +140,7 @@ def test_an_address_where_nothing_answers_is_bad(home: Path) -> None:
 
 @contextmanager
 def dashboard(status: int) -> Iterator[str]:
-    """A server that answers every request with `status`, and only those that show no token."""
+    """Yield a server that answers requests without a token with `status`."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""A manifest is a RayJob that KubeRay takes as it is, that loses nothing when retried and holds no secret."""
+"""A manifest is a RayJob that KubeRay accepts, that loses nothing when retried and that contains no secret."""
 
 from __future__ import annotations
 
@@ -102,14 +102,14 @@ RAY_JOB = fields(
 
 
 def manifest(*args: str) -> list[dict[str, Any]]:
-    """The documents that `manifest ARGS` prints; messages go elsewhere."""
+    """Return the documents that `manifest ARGS` prints to stdout."""
     done = CliRunner().invoke(cli, ["manifest", *args], catch_exceptions=False)
     assert done.exit_code == 0
     return list(yaml.safe_load_all(done.stdout))
 
 
 def containers(job: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """That of the head and that of the workers."""
+    """Return the containers of the head and of the workers."""
     cluster = job["spec"]["rayClusterSpec"]
     head, worker = cluster["headGroupSpec"], cluster["workerGroupSpecs"][0]
     return head["template"]["spec"]["containers"][0], worker["template"]["spec"]["containers"][0]
@@ -164,7 +164,7 @@ def test_the_cluster_and_not_this_machine_says_which_profile() -> None:
 
 
 def command_of(space: dict[str, Any], job: dict[str, Any]) -> tuple[str, list[str]]:
-    """The script that the job's entrypoint runs, and the words of the command in it."""
+    """Return the script of the job's entrypoint, and the words of the command in it."""
     assert job["spec"]["entrypoint"] == "sh /etc/tune_app/run.sh"
     script = space["data"]["run.sh"]
     _, *words = shlex.split(script)

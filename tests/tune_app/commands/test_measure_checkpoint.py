@@ -1,4 +1,4 @@
-"""Old checkpoints measured like new trials: ours, the reference project's, and what cannot be one."""
+"""Checkpoints measured like trials: ours, the reference project's, and invalid ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALL: dict[str, Scalar] = {"width": 8, "batch_size": 16, "num_scales": 4, "grou
 
 @pytest.fixture(scope="module", autouse=True)
 def small_measures() -> Iterator[None]:
-    """The weight-free features alone, and few images: what a cnn adds has tests of its own."""
+    """Use the weight-free features and few images. Other tests cover the cnn features."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sample_metrics, "_pair", lambda features, *, labelled: ("randconv", ""))
         patch.setattr(sample_metrics, "REFERENCE_IMAGES", 100)
@@ -43,7 +43,7 @@ def measured(path: Path, sets: dict[str, str] | None = None, **more: Any) -> dic
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, small_measures: None) -> Path:
-    """A checkpoint of a tiny NCSN trial."""
+    """Return a checkpoint of a tiny NCSN trial."""
     folder = tmp_path_factory.mktemp("trial") / "checkpoint"
     known = MODELS["ncsn"].parameters
     params = {name: SMALL.get(name, item.default) for name, item in known.items() if item.stage == "training"}

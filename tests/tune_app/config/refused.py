@@ -1,4 +1,4 @@
-"""Space files that are refused: what is wrong, the file, the line that says it, and words of the message."""
+"""Space files that are refused: the mistake, the file, its line, and words of the message."""
 
 START = "version: 1\nname: a\nmodel: ncsn\n"
 """Three lines; what follows begins on line 4."""
@@ -10,7 +10,7 @@ BRANIN = "version: 1\nname: a\nmodel: branin\nparameters:\n"
 
 
 def ncsn(*parameters: str) -> str:
-    """A file whose parameters begin on line 5."""
+    """Return a space file whose parameters begin on line 5."""
     return START + "parameters:\n" + "".join(f"  {parameter}\n" for parameter in parameters)
 
 

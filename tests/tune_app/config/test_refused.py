@@ -1,4 +1,4 @@
-"""Every bad file is refused with file:line:column and a sentence."""
+"""Every invalid file is refused with file:line:column and a sentence."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_numbers_are_tried_at_their_highest_and_categories_in_every_combination(
 
 
 class Watched:
-    """A run that uses one GB for each image of training, and twice that in the evaluation."""
+    """A run that uses one GB per training image, and twice that in the evaluation."""
 
     built: ClassVar[list[RunSpec]] = []
     held = 0.0
@@ -74,7 +74,7 @@ def test_the_memory_is_read_after_training_and_sampling_once_for_each_kind_of_gp
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """A made-up cluster of two GPU nodes."""
+    """Return a cluster of two GPU nodes that does not exist."""
     cluster = Cluster(cpus=32, gpus=4, slots=0, local=False, scratch=tmp_path)
     monkeypatch.setattr("tune_app.cluster.ray._nodes", lambda: [{"CPU": 16.0, "GPU": 2.0}] * 2)
     return cluster

@@ -1,4 +1,4 @@
-"""The samplers: the trials that they see, and the points that a seed fixes."""
+"""The samplers: the trials that they learn from, and the points that a seed determines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Optuna's about experimental
 
 
 class Watching(optuna.samplers.RandomSampler):
-    """Sampler that remembers the trials that it could learn from."""
+    """A sampler that remembers the trials that it could learn from."""
 
     seen: list[FrozenTrial]
 

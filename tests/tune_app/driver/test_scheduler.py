@@ -30,14 +30,14 @@ def local(tmp_path: Path) -> Iterator[LocalSession]:
 
 
 class Scheduling:
-    """A scheduler and the reports that Tune would bring it."""
+    """A scheduler, and reports as Tune delivers them."""
 
     def __init__(self, local: LocalSession) -> None:
         self.local = local
         self.scheduler = SweepScheduler(local.session, make_rung_book(local.session), local.stopping)
 
     def report(self, trial: str, kimg: float, value: float | None, checkpoint: str | None = None) -> str:
-        """Bring one report, at a rung if it has a value."""
+        """Deliver one report, at a rung if it has a value."""
         if trial not in self.local.records.trials:
             self.local.log.append(asked(trial))
         metrics = {} if value is None else {"factorvae": value}

@@ -1,4 +1,4 @@
-"""The trials that Tune gets, and the end of a trial that Tune gives back."""
+"""The trials that Tune gets, and how a trial ends when Tune returns it."""
 
 from __future__ import annotations
 

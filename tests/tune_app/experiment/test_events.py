@@ -1,4 +1,4 @@
-"""Lines of the event log: for every rule there is an event that breaks only that rule."""
+"""Lines of the event log. For every rule there is an event that breaks only that rule."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ NO_CURVE = [None, {}, [1], [{"a": []}], [{"a": float("nan")}]]
 
 
 def broken() -> list[Any]:
-    """(event, field, value, words of the message) of every rule."""
+    """Return (event, field, value, words of the message) for every rule."""
     rules: list[tuple[str, str, list[Any], str]] = [
         *((event, "time", NO_TIME, "a time in ISO 8601 with its offset from UTC") for event in WHOLE),
         *((event, "trial", NO_TRIAL, "four digits or more") for event in WHOLE if "trial" in WHOLE[event]),

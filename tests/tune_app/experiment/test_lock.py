@@ -1,4 +1,4 @@
-"""The resume lock."""
+"""The resume lock keeps a second driver out."""
 
 from __future__ import annotations
 

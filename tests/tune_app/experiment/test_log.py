@@ -1,4 +1,4 @@
-"""The log: an event is on disk before listeners get it, and only whole lines count."""
+"""The log writes an event to disk before listeners get it, and reads whole lines only."""
 
 from __future__ import annotations
 

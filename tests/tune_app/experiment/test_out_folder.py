@@ -1,4 +1,4 @@
-"""Making and finding experiments."""
+"""Making experiments and looking them up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real client of wandb against our stand-in: what a tracker relies on, and what it asks a server for."""
+"""The real wandb client against our server double: what the mirror relies on, and what it asks a server for."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def picture():
 
 
 class Client:
-    """A script that uses wandb, in a process of its own; it may wait with `input()` for `go`."""
+    """A script that uses wandb in a process of its own. It can wait with `input()` for `go`."""
 
     def __init__(self, script: str, *, env: dict[str, str], folder: Path) -> None:
         self._errors = folder / "stderr.txt"
@@ -80,7 +80,7 @@ class Client:
         self.process.stdin.flush()
 
     def printed(self) -> list[str]:
-        """The lines of a client that ends well."""
+        """Return the lines that a client printed. The client must have ended well."""
         said, _ = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, said + self._errors.read_text()
         return said.splitlines()
