@@ -1,9 +1,10 @@
-"""The beta trap: one grid of Beta-VAEs, swept on the training loss and then on KID, on procedural shapes.
+"""Sweep one grid of Beta-VAEs on the training loss and then on KID, and show that the loss picks the wrong beta.
 
-The loss is least where beta is near its lower bound, whatever the model is worth; KID has its optimum inside. Prints
-both answers and a table, and ends with 1 unless (1) the least loss lies in the lowest quarter of the range of beta,
-(2) the least KID lies inside the range, (3) the loss's choice has more than 1.3 times the least KID. The networks are
-small, so that it hangs on the seed: python benchmarks/beta_trap.py
+The data are procedural shapes. The training loss is lowest near the lower bound of beta, whatever the model is worth.
+KID is best inside the range. The benchmark prints both answers and a table. It exits with 1 unless (1) the lowest loss
+lies in the lowest quarter of the range, (2) the lowest KID lies inside the range, and (3) the model that the loss picks
+has more than 1.3 times the lowest KID. The networks are small, so the result depends on the seed: python
+benchmarks/beta_trap.py
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def main() -> None:
 
 
 def sweep(metric: str, kimg: float, seed: int, out: Path) -> Rows:
-    """Run the grid; the last rung's metrics by beta."""
+    """Run the grid and return the metrics of the last rung by beta."""
     out.mkdir(parents=True, exist_ok=True)
     space = out / f"beta-trap-{metric}.yaml"
     space.write_text(SPACE.format(metric=metric, betas=BETAS, seed=seed, kimg=kimg))
@@ -96,7 +97,7 @@ def least(rows: Rows, metric: str) -> float:
 
 
 def table(rows: Rows) -> str:
-    """Markdown, a row for each beta."""
+    """Return a Markdown table with a row for each beta."""
     lines = [["beta", *SHOWN], ["---"] * (len(SHOWN) + 1)]
     lines += [[f"{beta:g}", *(f"{rows[beta].get(name, float('nan')):.3g}" for name in SHOWN)] for beta in sorted(rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,6 +1,6 @@
-"""5,000 Branin trials in one experiment: does the driver's cost of a trial grow, how long does a resume take?
+"""Run 5,000 Branin trials in one experiment and measure the driver's cost per trial and the time of a resume.
 
-`python benchmarks/many_trials.py [--trials 5000]` prints milliseconds a trial at the beginning and at the end, the
+`python benchmarks/many_trials.py [--trials 5000]` prints milliseconds per trial at the beginning and at the end, the
 driver's peak memory, and the seconds from `resume` to its first new trial.
 """
 
@@ -22,7 +22,7 @@ WINDOW = 250
 
 
 def main() -> None:
-    """Run the sweep, resume it with two trials more, print a table."""
+    """Run the sweep, resume it with two more trials, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=5000)
     parser.add_argument("--sampler", default="tpe")
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _run(*arguments: str) -> float:
-    """Run a command; the peak of its resident memory in MB."""
+    """Run a command and return its peak resident memory in MB."""
     command = [sys.executable, "-m", "tune_app", *arguments]
     peak = 0.0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:

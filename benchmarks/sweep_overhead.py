@@ -1,6 +1,6 @@
-"""What the sweep costs beside the work: 50 Branin trials of nine reports of 20 ms on two workers, 4.5 s of work.
+"""Measure the overhead of a sweep: 50 Branin trials with nine reports of 20 ms on two workers, 4.5 s of work.
 
-From the first `asked` to the last `ended` of the log; `whole` is the process from start to exit.
+The time is that from the first `asked` to the last `ended` in the log. `whole` is the process from start to exit.
 
     python benchmarks/sweep_overhead.py --json
 """
@@ -57,7 +57,7 @@ def once(out: Path) -> dict[str, float]:
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(rounds: int, as_json: bool) -> None:
-    """Time the sweep and print it as a multiple of its pretended work."""
+    """Time the sweep and print the time as a multiple of the work."""
     runs = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
-"""A training step as this project does it against a plain loop: same network, same batch, turn and turn about.
+"""Compare our training step with a plain training loop on the same network and the same batch.
 
     python benchmarks/training_step.py --json
 
-The plain loop is what such projects usually have: ImageFolder and a DataLoader with two workers, float32, Adam as it
-comes, averaged weights one parameter at a time, `.item()` in every step. Ratios are ours over plain in images a second,
-the median over rounds that alternate in one process, so that other load on the machine strikes both.
+The plain loop is a usual one: ImageFolder, a DataLoader with two workers, float32, Adam with its defaults, averaged
+weights updated one parameter at a time, and `.item()` in every step. A ratio is our images per second divided by the
+plain loop's. The median is taken over rounds that alternate in one process, so that other load affects both sides.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def compare(name: str, data: ImageData, folder: Path, *, rounds: int, steps: int) -> dict[str, Any]:
-    """Images a second on both sides, and the median ratio of the rounds."""
+    """Return images per second on both sides, and the median ratio of the rounds."""
     run = ours(name, data)
     run.network.train()
     loop = plain_loop(run, folder)
@@ -95,7 +95,7 @@ def rate(work: Callable[[], object], steps: int) -> float:
 
 
 def plain_loop(run: ImageRun, folder: Path) -> Iterator[float]:
-    """The usual loop, a step at each `next`, on a copy of the same network."""
+    """Yield after each step of the plain loop, on a copy of the same network."""
     device, params = run.device, run.spec.params
     network = deepcopy(run.network).to(memory_format=torch.contiguous_format)
     average = deepcopy(network)
@@ -118,7 +118,7 @@ def plain_loop(run: ImageRun, folder: Path) -> Iterator[float]:
 
 
 def loss_check(name: str, data: ImageData, steps: int = 200) -> dict[str, float]:
-    """Mean loss of the last half of `steps` steps from the same start, in float32 and under bfloat16 autocast."""
+    """Return the mean loss of the last half of `steps` steps in float32 and bfloat16 autocast, from the same start."""
     found = {}
     for kind, enabled in (("float32", False), ("bfloat16", True)):
         small: dict[str, Scalar] = {"batch_size": 32, "width": 32} if name == "ncsn" else {"batch_size": 32}
@@ -130,7 +130,7 @@ def loss_check(name: str, data: ImageData, steps: int = 200) -> dict[str, float]
 
 
 def ours(name: str, data: ImageData, **changed: Scalar) -> ImageRun:
-    """A run of catalog defaults (width 128, latent 128), seed 0."""
+    """Return a run with the catalog's defaults (width 128, latent 128) and seed 0."""
     params = {key: parameter.default for key, parameter in catalog.MODELS[name].parameters.items()}
     spec = RunSpec(model=name, params={**params, "batch_size": BATCH, **changed}, seed=0)
     models: dict[str, Callable[[], ImageModel]] = {
@@ -143,7 +143,7 @@ def ours(name: str, data: ImageData, **changed: Scalar) -> ImageRun:
 
 
 def noise_images(count: int) -> ImageData:
-    """Smooth random colour fields, 32x32."""
+    """Return smooth random colour fields of 32 x 32 pixels."""
     coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     x = nn.functional.interpolate(coarse, 32, mode="bicubic").clamp(0, 1)
     pixels = (x * 255).byte()

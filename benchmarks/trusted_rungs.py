@@ -1,9 +1,9 @@
-"""Do trusted rungs pay? Asynchronous sweeps simulated on the real book: no early stopping, ASHA, and ASHA with trust.
+"""Simulate asynchronous sweeps without early stopping, with ASHA, and with ASHA on trusted rungs.
 
-Four workers and Optuna's TPE search two parameters. A trial's value at rung r is rho_r times what it will be worth at
-the end plus sqrt(1 - rho_r^2) times what an early rung prefers instead, a second surface uncorrelated with the first.
-Four kinds of rungs, from good ones to the misleading ones measured on both models. The figure is the true final value
-of the sweep's pick (the best among trials that ran to the end), the mean over seeds: lower is better.
+Four workers and Optuna's TPE search two parameters. The value of a trial at rung r is rho_r times its true final value
+plus sqrt(1 - rho_r^2) times the value of a second, uncorrelated surface. There are four kinds of rungs, from good ones
+to the misleading ones measured on both models. The figure is the true final value of the sweep's pick, the best trial
+that ran to the end, as a mean over seeds. Lower is better.
 
     python benchmarks/trusted_rungs.py            the table, some minutes
     python benchmarks/trusted_rungs.py --json
@@ -36,7 +36,7 @@ POLICIES: dict[str, Trust | str | None] = {"none": "none", "asha": None, "truste
 
 @dataclass
 class Surfaces:
-    """Two uncorrelated landscapes over the unit square, each of unit spread."""
+    """Two uncorrelated surfaces over the unit square with unit standard deviation each."""
 
     slope: float
     offset: float
@@ -72,7 +72,7 @@ def _early(points: np.ndarray) -> np.ndarray:
 
 
 def sweep(surfaces: Surfaces, rhos: tuple[float, ...], policy: Trust | str | None, budget: float, seed: int) -> float:
-    """The true final value of what one sweep picks after `budget` full trainings of work."""
+    """Return the true final value of a sweep's pick after the work of `budget` full trainings."""
     rungs = RUNGS if policy != "none" else RUNGS[-1:]
     book = RungBook(rungs, 3, None if policy == "none" else policy)  # type: ignore[arg-type]
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8))
@@ -129,7 +129,7 @@ def table(budgets: tuple[float, ...], seeds: int, progress: Callable[[str], None
 @click.option("--budget", "budgets", multiple=True, type=float, default=(12.0, 30.0), show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(seeds: int, budgets: tuple[float, ...], as_json: bool) -> None:
-    """Print the table of trusted rungs against ASHA and against none."""
+    """Print the table of trusted rungs, ASHA and no early stopping."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     rows = table(budgets, seeds, lambda line: click.echo(line, err=as_json))
     worst = max(float(str(row["trusted_to_better"])) for row in rows)

@@ -1,1 +1,1 @@
-"""What may be searched: distributions, spaces, their forms in Optuna and W&B, and the space files that ship."""
+"""The search space: distributions, conditions, their forms in Optuna and W&B, and the shipped space files."""

@@ -1,4 +1,4 @@
-"""What one parameter may be: a float, a whole number, or one of some choices."""
+"""The distributions of a parameter: a float, an integer, or one of several choices."""
 
 from decimal import Decimal
 from math import exp, isfinite, log
@@ -14,7 +14,7 @@ T = TypeVar("T", bound=Scalar)
 
 
 class SpaceError(ValueError):
-    """A space that cannot be searched as asked; `parameter` names the culprit."""
+    """The space cannot be searched. `parameter` names the cause."""
 
     def __init__(self, message: str, parameter: str | None = None) -> None:
         super().__init__(message)
@@ -22,7 +22,7 @@ class SpaceError(ValueError):
 
 
 def same(a: Scalar, b: Scalar) -> bool:
-    """Equality that keeps `true` and 1 apart."""
+    """Return True if two values are equal and both or neither are booleans, because `true == 1`."""
     return isinstance(a, bool) == isinstance(b, bool) and a == b
 
 
@@ -94,14 +94,14 @@ class Float(_Searched):
         return self
 
     def complaint(self, value: Scalar) -> str | None:
-        """Why `value` is not in the range, or None."""
+        """Return why `value` is not in the range, or None."""
         if isinstance(value, bool | str) or not isfinite(value):
             return f"must be a number, not {value!r}"
         off_step = None if self.step is None else _between_steps(value, self.low, self.step)
         return _outside(value, self.low, self.high) or off_step
 
     def midpoints(self, k: int) -> list[float]:
-        """The middles of k equal parts of the range, on its own scale."""
+        """Return the middles of k equal parts of the range, on its own scale."""
         points = _spread(self.low, self.high, k, log_scale=self.log)
         if self.step is not None:
             steps = [round((point - self.low) / self.step) for point in points]
@@ -109,7 +109,7 @@ class Float(_Searched):
         return _distinct([min(max(point, self.low), self.high) for point in points])
 
     def values(self) -> list[float]:
-        """Every value, for a grid."""
+        """Return every value, for a grid."""
         if self.step is None:
             raise SpaceError("a grid needs `step` for a float, or `type: categorical` with the values wanted")
         count = round((self.high - self.low) / self.step) + 1
@@ -118,7 +118,7 @@ class Float(_Searched):
 
 
 class Int(_Searched):
-    """A whole number between two bounds, both included."""
+    """An integer between two bounds, both included."""
 
     type: Literal["int"] = "int"
     """A whole number between two bounds."""
@@ -141,25 +141,25 @@ class Int(_Searched):
         return self
 
     def complaint(self, value: Scalar) -> str | None:
-        """Why `value` is not in the range, or None."""
+        """Return why `value` is not in the range, or None."""
         if isinstance(value, bool) or not isinstance(value, int):
             return f"must be a whole number, not {value!r}"
         return _outside(value, self.low, self.high) or _between_steps(value, self.low, self.step)
 
     def midpoints(self, k: int) -> list[int]:
-        """The middles of k equal parts of the range, on its own scale, rounded to the steps."""
+        """Return the middles of k equal parts of the range, on its own scale and rounded to the steps."""
         points = _spread(self.low, self.high, k, log_scale=self.log)
         steps = [round((point - self.low) / self.step) for point in points]
         return _distinct([min(max(self.low + i * self.step, self.low), self.high) for i in steps])
 
     def values(self) -> list[int]:
-        """Every value, for a grid."""
+        """Return every value, for a grid."""
         _check_count((self.high - self.low) // self.step + 1)
         return list(range(self.low, self.high + 1, self.step))
 
 
 class Categorical(_Searched):
-    """One of some values without order."""
+    """One of several values without order."""
 
     type: Literal["categorical"] = "categorical"
     """One of some values without order."""
@@ -174,17 +174,17 @@ class Categorical(_Searched):
         return self
 
     def complaint(self, value: Scalar) -> str | None:
-        """Why `value` is not among the choices, or None."""
+        """Return why `value` is not among the choices, or None."""
         if any(same(value, choice) for choice in self.choices):
             return None
         return f"must be one of {', '.join(map(str, self.choices))}, not {value}"
 
     def midpoints(self, k: int) -> list[Scalar]:  # noqa: ARG002 (the other two need it)
-        """Every choice: there is no middle to take."""
+        """Return every choice, because choices have no middle."""
         return list(self.choices)
 
     def values(self) -> list[Scalar]:
-        """Every choice."""
+        """Return every choice."""
         return list(self.choices)
 
 

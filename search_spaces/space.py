@@ -1,4 +1,4 @@
-"""A space of parameters: their stages, the conditions between them, and the points of its grids."""
+"""A space of parameters: stages, conditions between parameters, and grid points."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ MOST_SETTINGS = 27
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched, by name; `fixed` holds the values that a `when` may name as well."""
+    """The searched parameters by name. `fixed` holds values that a `when` may also name."""
 
     parameters: Mapping[str, Distribution]
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class Space:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Every name, after those that its `when` names."""
+        """Return every name, each after the names in its `when`."""
         done: dict[str, None] = {}
         for name in self.parameters:
             self._place(name, (), done)
@@ -33,16 +33,16 @@ class Space:
 
     @property
     def training(self) -> dict[str, Distribution]:
-        """What each trial draws, parents first."""
+        """Return the parameters that each trial draws, parents first."""
         return {name: p for name in self.order if (p := self.parameters[name]).stage == "training"}
 
     @property
     def sampling(self) -> dict[str, Distribution]:
-        """What each evaluation searches, parents first."""
+        """Return the parameters that each evaluation searches, parents first."""
         return {name: p for name in self.order if (p := self.parameters[name]).stage == "sampling"}
 
     def active(self, name: str, params: Mapping[str, Scalar]) -> bool:
-        """Whether `name` is searched at a point that has these values."""
+        """Return True if `name` is searched at a point with these values."""
         known = {**self.fixed, **params}
         return all(
             parent in known
@@ -52,11 +52,14 @@ class Space:
         )
 
     def sampling_grid(self, k: int, params: Mapping[str, Scalar] | None = None) -> list[dict[str, Scalar]]:
-        """The settings that an evaluation tries: k values of each range; `params` decides a `when` on training."""
+        """Return the settings that an evaluation tries: k values of each range.
+
+        `params` decides a `when` on training.
+        """
         return self._points(self.sampling, lambda p: p.midpoints(k), given=params or {}, most=MOST_SETTINGS)
 
     def grid(self) -> list[dict[str, Scalar]]:
-        """Every point of the training stage."""
+        """Return every point of the training stage."""
         return self._points(self.training, lambda p: p.values(), given={}, most=MOST_VALUES)
 
     def _points(

@@ -1,4 +1,4 @@
-"""A space in Optuna's terms."""
+"""A space as Optuna distributions and suggestions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def distribution(parameter: Distribution) -> BaseDistribution:
-    """The distribution of the same name."""
+    """Return the Optuna distribution."""
     if isinstance(parameter, Categorical):
         return CategoricalDistribution(parameter.choices)
     if isinstance(parameter, Float):
@@ -24,7 +24,7 @@ def distribution(parameter: Distribution) -> BaseDistribution:
 
 
 def suggest(trial: BaseTrial, space: Space, fixed: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
-    """Draw the active parameters of the training stage, parents first; a name in `fixed` keeps its value."""
+    """Suggest the active parameters of the training stage, parents first. A name in `fixed` keeps its value."""
     params: dict[str, Scalar] = {}
     for name, parameter in space.training.items():
         known = {**(fixed or {}), **params}

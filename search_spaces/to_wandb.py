@@ -1,4 +1,4 @@
-"""A space in the terms of a W&B sweep."""
+"""A space as the parameters of a W&B Sweep."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from search_spaces.space import Space
 
 
 def parameters(space: Space) -> dict[str, dict[str, Any]]:
-    """The `parameters` block of a sweep's configuration, both stages; W&B cannot say `when`, so all are listed."""
+    """Return the `parameters` block of both stages. W&B has no `when`, so every parameter is listed."""
     return {name: parameter(p) for name, p in space.parameters.items()}
 
 
 def parameter(p: Distribution) -> dict[str, Any]:
-    """One entry of it."""
+    """Return one entry of the block."""
     if isinstance(p, Categorical):
         return {"values": list(p.choices)}
     bounds: dict[str, Any] = {"min": p.low, "max": p.high}  # of one type: W&B refuses an int beside a float

@@ -1,4 +1,4 @@
-"""Multi-fidelity Branin: a sweep with a known answer that trains nothing, in milliseconds and without torch.
+"""Multi-fidelity Branin: a run with a known optimum that trains nothing and needs no torch.
 
 Value at kimg k of max_kimg K:
 
@@ -16,13 +16,13 @@ from trainables.contract import Evaluation, RunSpec
 
 
 def branin(x1: float, x2: float) -> float:
-    """Branin's function on [-5, 10] x [0, 15]."""
+    """Return Branin's function on [-5, 10] x [0, 15]."""
     bowl = x2 - 5.1 / (4 * pi**2) * x1**2 + 5 / pi * x1 - 6
     return bowl**2 + 10 * (1 - 1 / (8 * pi)) * cos(x1) + 10
 
 
 class Branin:
-    """A Run whose work is to sleep `step_seconds` a report."""
+    """A Run that sleeps `step_seconds` for each report instead of training."""
 
     def __init__(self, spec: RunSpec) -> None:
         self._x1, self._x2, self._bias, self._seconds = (

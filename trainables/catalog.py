@@ -1,7 +1,7 @@
-"""The names: models, their parameters with bounds and defaults, their metrics.
+"""The models, their parameters with bounds and defaults, and their metrics.
 
-Torch-free until a run is built, so that a configuration is checked in milliseconds. To add a model: a folder (or file)
-that holds its `Run` or `ImageModel`, and one entry here.
+Torch is imported only when a run is built, so checking a configuration takes milliseconds. To add a model, add a folder
+or file with its `Run` or `ImageModel`, and one entry here.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from trainables.contract import Run, RunSpec, Scalar
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a model takes under one name."""
+    """A parameter of a model."""
 
     default: Scalar
     help: str
@@ -27,7 +27,7 @@ class Parameter:
     """`sampling`: never touches the weights, so it may be searched inside a rung's evaluation."""
 
     def complaint(self, value: Scalar) -> str | None:
-        """Why `value` is not taken, or None."""
+        """Return why `value` is refused, or None."""
         if self.choices:
             return None if value in self.choices else f"must be one of {', '.join(map(str, self.choices))}, not {value}"
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
@@ -43,7 +43,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that a rung reports."""
+    """A metric that a rung reports."""
 
     help: str
     warning: str = ""
@@ -200,12 +200,12 @@ MODELS: Mapping[str, Model] = {"ncsn": NCSN, "beta_vae": BETA_VAE, "branin": BRA
 
 
 def sign(metric: str) -> int:
-    """1 where less of `metric` is better, -1 where more is; a metric means the same for every model that has it."""
+    """Return 1 if lower values of `metric` are better, -1 if higher ones are. This is the same for every model."""
     return -1 if any(metric in model.metrics and model.metrics[metric].maximize for model in MODELS.values()) else 1
 
 
 def build(spec: RunSpec) -> Run:
-    """The Run of a spec; imports torch where the model needs it."""
+    """Return the Run of a spec. Imports torch if the model needs it."""
     module, function = MODELS[spec.model].run.split(":")
     run: Run = getattr(import_module(module), function)(spec)
     return run

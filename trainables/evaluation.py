@@ -1,4 +1,4 @@
-"""Samples and held-out images to metrics and pictures, the same way for every image model."""
+"""Metrics and pictures from samples and held-out images, the same for every image model."""
 
 import logging
 import time
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Drawn:
-    """What one sampling setting gave."""
+    """The samples of one sampling setting and their metrics."""
 
     sampling: Mapping[str, Scalar]
     metrics: dict[str, float]
@@ -38,7 +38,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Subject:
-    """The network to be judged, and the seed of all that is drawn for it."""
+    """The network to evaluate, and the seed of every draw for it."""
 
     model: ImageModel
     network: nn.Module
@@ -51,11 +51,11 @@ class Subject:
         return next((weight.device for weight in self.network.parameters()), torch.device("cpu"))
 
     def generator(self) -> torch.Generator:
-        """A fresh one: each sampling setting, the losses and the pictures see the same noise in every evaluation."""
+        """Return a new generator, so sampling settings, losses and pictures get the same noise in every evaluation."""
         return torch.Generator(self.device).manual_seed(self.seed)
 
     def held_out(self, count: int) -> Tensor:
-        """At most `count` held-out images, in [0, 1]."""
+        """Return at most `count` held-out images in [0, 1]."""
         return self.data.held_out[:count].to(self.device).float() / 255
 
 
@@ -69,10 +69,10 @@ def evaluate(
     final: bool,
     seed: int,
 ) -> Evaluation:
-    """The model's own judgement of held-out images, and the distance of samples to real ones for every setting.
+    """Judge held-out images, and measure the distance of samples to real images for every sampling setting.
 
-    The best setting is the result. Leaves `network` in evaluation mode. Raises NonFiniteError when a weight, a loss or
-    the samples of every setting are no numbers.
+    The best setting is the result. `network` is left in evaluation mode. Raise NonFiniteError if a weight, a loss or
+    the samples of every setting are not finite.
     """
     began = time.perf_counter()
     network.eval()
@@ -106,7 +106,7 @@ def _try(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int)
 
 
 def _draw(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> tuple[Tensor, int]:
-    """Samples uint8 (count, C, H, W), as a picture file would hold them, and how many were no numbers."""
+    """Return samples uint8 (count, C, H, W), rounded as in a file, and the number of samples that are not finite."""
     generator = subject.generator()
     chunks: list[Tensor] = []
     nonfinite = 0
@@ -119,7 +119,7 @@ def _draw(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int
 
 
 def _best(tried: list[Drawn], metric: str) -> Drawn:
-    """The setting with the lowest `metric`, or the lowest KID where `metric` does not depend on the samples."""
+    """Return the setting with the lowest `metric`, or the lowest KID if `metric` does not depend on the samples."""
     finite = [drawn for drawn in tried if not drawn.nonfinite]
     if not finite:
         raise NonFiniteError(f"none of {len(tried)} sampling settings gave finite images: lower lr or the step size")

@@ -12,9 +12,9 @@ CELL = 64
 
 
 def png(images: Tensor, columns: int, scale: int | None = None) -> bytes:
-    """A PNG of images (N, C, H, W) in [0, 1], `columns` a row, each pixel drawn `scale` times as wide and high.
+    """Return a PNG of images (N, C, H, W) in [0, 1] with `columns` per row, each pixel `scale` times as wide and high.
 
-    Without `scale` an image comes out about 64 pixels wide. Values outside [0, 1] are clamped, NaN is black.
+    Without `scale` an image is about 64 pixels wide. Values outside [0, 1] are clamped, and NaN is black.
     """
     if not len(images):
         raise ValueError("a picture needs an image or more")

@@ -1,4 +1,4 @@
-"""Where a run computes and how exactly: the device, and bfloat16 where the hardware multiplies in it."""
+"""The device of a run, and bfloat16 where the hardware has it."""
 
 from contextlib import suppress
 from functools import cache
@@ -7,13 +7,13 @@ import torch
 
 
 def default_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @cache
 def has_native_bfloat16(device_type: str) -> bool:
-    """Whether bfloat16 is arithmetic there and not emulation, which is slower than float32."""
+    """Return True if the device computes in bfloat16. Emulation is slower than float32."""
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device_type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -23,13 +23,13 @@ def has_native_bfloat16(device_type: str) -> bool:
 
 
 def autocast(device: torch.device | str) -> torch.autocast:
-    """Convolutions and matrix products in bfloat16 where that pays; weights, losses and optimiser stay float32."""
+    """Return autocast to bfloat16 for convolutions and matrix products where that is faster. The rest stays float32."""
     kind = torch.device(device).type
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=has_native_bfloat16(kind))
 
 
 def usage(device: torch.device) -> dict[str, float]:
-    """Peak memory in GB and the share of time in which kernels ran, in percent; nothing for a CPU."""
+    """Return the peak memory in GB and the share of time in which kernels ran, in percent; nothing for a CPU."""
     if device.type != "cuda":
         return {}
     found = {"gpu_memory_gb": torch.cuda.max_memory_allocated(device) / 1e9}

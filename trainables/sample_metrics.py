@@ -57,7 +57,7 @@ class Measure:
 
     @property
     def label(self) -> str:
-        """Name and fingerprint, short enough for every result."""
+        """Return name and fingerprint, short enough for every result."""
         return f"{self.name} {self.fingerprint[:12]}"
 
     def kid(self, features: Tensor) -> Estimate:
@@ -84,12 +84,12 @@ class SampleMetrics:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Fingerprint of each feature set by name, the sweep's own first."""
+        """Return the fingerprint of each feature set by name, the sweep's own first."""
         return {measure.name: measure.fingerprint for measure in (self.main, self.other) if measure}
 
     @property
     def cnn(self) -> bytes:
-        """Weights of the trained features, for `build_sample_metrics(saved=...)`; empty if they are not used."""
+        """Return the weights of the trained features for `build_sample_metrics(saved=...)`, empty if not used."""
         sets = [measure.features for measure in (self.main, self.other) if measure]
         return next((found.dump() for found in sets if isinstance(found, cnn.Cnn)), b"")
 

@@ -97,10 +97,10 @@ def read(path: Path) -> SeedNetwork:
 
 
 def as_reference(network: nn.Module) -> nn.Module:
-    """Give `network` the forward pass of the reference, in place. Its weights and their names stay.
+    """Change `network` in place to the forward pass of the reference. Its weights and their names stay.
 
-    U-Net: SiLU on the noise embedding, and the shift by it after the GroupNorm, not before.
-    VAE: LeakyReLU, not ReLU, after the two linear layers of the decoder.
+    U-Net: SiLU on the noise embedding, and its shift after the GroupNorm instead of before.
+    VAE: LeakyReLU instead of ReLU after the two linear layers of the decoder.
     """
     if isinstance(network, Score):
         for name, stage in network.backbone.named_children():

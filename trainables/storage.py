@@ -1,6 +1,6 @@
-"""Where checkpoints lie: in a folder, or at an address that all nodes reach (s3://, any of pyarrow or fsspec).
+"""The place of checkpoints: a folder, or an address that all nodes reach (s3:// and others of pyarrow or fsspec).
 
-A place is the path or the address as a string. Credentials are never part of it: each node has its own.
+A place is a path or an address as a string. It never contains credentials: each node has its own.
 """
 
 import errno
@@ -16,18 +16,21 @@ from trainables.checkpoint import UnwritableError
 
 
 def remote(place: str) -> bool:
-    """Whether `place` is an address and no folder."""
+    """Return True if `place` is an address and not a folder."""
     return "://" in place
 
 
 def below(place: str, name: str) -> str:
-    """The place `name` (a/b/c) in the folder `place`; the options of an address (?region=) stay at its end."""
+    """Return the place `name` (a/b/c) in the folder `place`. The options of an address (?region=) stay at its end."""
     address, mark, options = place.partition("?") if remote(place) else (place, "", "")
     return f"{address.rstrip('/')}/{name}{mark}{options}"
 
 
 def save(place: str, write: Callable[[Path], None]) -> None:
-    """Have `write` make a checkpoint, then put it at `place`, whole once this returns. Raises UnwritableError."""
+    """Let `write` make a checkpoint and put it at `place`, which is complete once this returns.
+
+    Raise UnwritableError.
+    """
     if not remote(place):
         write(Path(place))
         return
@@ -43,7 +46,10 @@ def save(place: str, write: Callable[[Path], None]) -> None:
 
 @contextmanager
 def local(place: str) -> Iterator[Path]:
-    """The folder `place`, or a copy of it that goes with the block; empty where nothing can be had there."""
+    """Yield `place` as a local folder.
+
+    A remote place is downloaded and deleted on exit; the folder is empty if that fails.
+    """
     if not remote(place):
         yield Path(place)
         return
@@ -57,7 +63,7 @@ def local(place: str) -> Iterator[Path]:
 
 
 def touch(place: str, content: bytes = b"") -> None:
-    """Make a file. Raises UnwritableError."""
+    """Make a file. Raise UnwritableError."""
     with _writing(place):
         if remote(place):
             system, path = opened(place)
@@ -69,7 +75,7 @@ def touch(place: str, content: bytes = b"") -> None:
 
 
 def content(place: str) -> bytes | None:
-    """Of a file; None where there is none."""
+    """Return the content of a file, or None if there is none."""
     with suppress(FileNotFoundError):
         if not remote(place):
             return Path(place).read_bytes()
@@ -89,7 +95,7 @@ def exists(place: str) -> bool:
 
 
 def remove(place: str) -> None:
-    """Remove a file or a folder with all in it, as far as that is possible."""
+    """Remove a file, or a folder with everything in it. Ignore failures."""
     if not remote(place):
         shutil.rmtree(place, ignore_errors=True)
         Path(place).unlink(missing_ok=True)
@@ -106,7 +112,7 @@ def remove(place: str) -> None:
 
 
 def names(place: str) -> list[str]:
-    """What lies in a folder; nothing where there is none."""
+    """Return the names in a folder, none if there is no folder."""
     if not remote(place):
         return [path.name for path in Path(place).glob("*")]
     from pyarrow.fs import FileSelector
@@ -117,7 +123,7 @@ def names(place: str) -> list[str]:
 
 @lru_cache(maxsize=64)
 def opened(address: str) -> tuple[Any, str]:
-    """The pyarrow file system of an address, and the path in it. Raises OSError, ValueError or ImportError."""
+    """Return the pyarrow file system of an address, and the path in it. Raise OSError, ValueError or ImportError."""
     from pyarrow import ArrowInvalid
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 

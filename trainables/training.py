@@ -1,4 +1,4 @@
-"""How both image models are trained: optimiser step, averaged weights, autocast, finite check, seeds."""
+"""Training of both image models: optimiser step, averaged weights, autocast, finite check, seeds."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ class ImageRun:
         self._noise = torch.Generator(self.device).manual_seed(seed_of(spec.seed, "noise"))
 
     def train(self, images: int) -> dict[str, float]:
-        """Train on `images` more images; the mean of each loss over them. Raises NonFiniteError."""
+        """Train on `images` more images and return the mean of each loss. Raise NonFiniteError."""
         self.network.train()
         totals: dict[str, Tensor] = {}
         left = images
@@ -72,11 +72,14 @@ class ImageRun:
         )
 
     def evaluated_network(self) -> nn.Module:
-        """The network that is judged, in evaluation mode: averaged weights, or the trained ones if ema is 0."""
+        """Return the network to evaluate, in evaluation mode: averaged weights, or the trained ones if ema is 0."""
         return (self._ema.network if self._ema else self.network).eval()
 
     def step(self, x: Tensor) -> dict[str, Tensor]:
-        """One optimiser step on images (B, C, H, W) in [0, 1]; the sum of each loss over them, still on the device."""
+        """Take one optimiser step on images (B, C, H, W) in [0, 1].
+
+        Return the sum of each loss, still on the device.
+        """
         with precision.autocast(self.device):
             losses = self.model.loss(self.network, x, self.images / 1000, self._noise)
         # mean_loss: per dimension, so that `clip` bounds the same gradient at every resolution
@@ -92,7 +95,7 @@ class ImageRun:
         return {name: loss.detach().sum() for name, loss in losses.items()}
 
     def state(self) -> dict[str, Any]:
-        """Weights, averages, optimiser, generators and the place in the data; plain data and tensors."""
+        """Return weights, averages, optimiser, generators and the position in the data, as tensors and plain data."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -103,7 +106,7 @@ class ImageRun:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken."""
+        """Continue from `state`."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         if self._ema:
@@ -128,7 +131,7 @@ class ImageRun:
 
 
 class Ema:
-    """Exponentially averaged weights; buffers (BatchNorm's statistics are averages already) are copied."""
+    """Exponentially averaged weights. Buffers are copied, because BatchNorm's statistics are averages already."""
 
     def __init__(self, network: nn.Module, decay: float, *, warmup: bool) -> None:
         self.network = deepcopy(network).requires_grad_(False)
@@ -136,7 +139,7 @@ class Ema:
         self._decay, self._warmup = decay, warmup
 
     def update(self, network: nn.Module) -> None:
-        """average <- d average + (1 - d) weights, d = min(decay, (1 + t) / (10 + t)) at step t = 1, 2, ..."""
+        """Set average <- d average + (1 - d) weights with d = min(decay, (1 + t) / (10 + t)) at step t = 1, 2, ..."""
         self.steps += 1
         average = get_ema_multi_avg_fn(self.decay())  # type: ignore[no-untyped-call]
         average(list(self.network.parameters()), list(network.parameters()), self.steps)
@@ -144,7 +147,7 @@ class Ema:
             kept.copy_(current)
 
     def decay(self) -> float:
-        """The decay of the current step; without a warm-up the random start would be all that early rungs see."""
+        """Return the decay of the current step. The warm-up keeps the random start from dominating at early rungs."""
         ramp = (1 + self.steps) / (10 + self.steps)
         return min(self._decay, ramp) if self._warmup else self._decay
 
@@ -157,7 +160,7 @@ class Ema:
 
 
 class DataOrder:
-    """Every image once an epoch in a fresh random order; one endless stream, so that every batch is full."""
+    """Every image once per epoch in a new random order, as one endless stream, so that every batch is full."""
 
     def __init__(self, size: int, seed: int) -> None:
         self._size = size
@@ -165,7 +168,7 @@ class DataOrder:
         self._shuffle()
 
     def take(self, count: int) -> Tensor:
-        """The next `count` indices, (count,)."""
+        """Return the next `count` indices, (count,)."""
         parts = []
         while count > 0:
             if self._position == self._size:
@@ -192,18 +195,18 @@ class DataOrder:
 
 @contextmanager
 def seeded_weights(seed: int) -> Iterator[None]:
-    """Within it, networks are built from `seed`; the global generator comes out as it went in."""
+    """Build networks from `seed` inside the block, and restore the global generator afterwards."""
     with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
         torch.default_generator.manual_seed(seed_of(seed, "weights"))
         yield
 
 
 def seed_of(seed: int, purpose: str) -> int:
-    """A seed for one purpose, so that no two streams of a run coincide and neighbouring runs share nothing."""
+    """Return the seed for one purpose. No two streams of a run coincide, and neighbouring runs share none."""
     return int.from_bytes(sha256(f"{seed}/{purpose}".encode()).digest()[:8], "big") >> 1
 
 
 @torch.no_grad()
 def all_finite(network: nn.Module) -> bool:
-    """Whether every weight is a number."""
+    """Return True if every weight is finite."""
     return bool(torch.stack([weight.isfinite().all() for weight in network.parameters()]).all())

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 
 def reconstruction(logits: Tensor, x: Tensor, likelihood: str) -> Tensor:
-    """Summed squared error (`gaussian`, of variance 1/2) or cross entropy (`bernoulli`), (B,)."""
+    """Return the summed squared error (`gaussian`, of variance 1/2) or the cross entropy (`bernoulli`), (B,)."""
     # logits, x: (B, C, H, W), x in [0, 1]
     if likelihood == "bernoulli":
         error = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
@@ -15,7 +15,7 @@ def reconstruction(logits: Tensor, x: Tensor, likelihood: str) -> Tensor:
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, variance) || N(0, 1)) of each latent dimension, (B, latent_dim), in nats.
+    """Return KL(N(mean, variance) || N(0, 1)) of each latent dimension, (B, latent_dim), in nats.
 
     1/2 (mean^2 + variance - 1 - ln variance)
     """
@@ -23,5 +23,5 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def warmed_up(beta: float, kimg: float, warmup_kimg: float) -> float:
-    """beta once `kimg` images are seen, rising linearly from 0 over the first `warmup_kimg`."""
+    """Return beta after `kimg`. It rises linearly from 0 over the first `warmup_kimg`."""
     return beta if kimg >= warmup_kimg else beta * kimg / warmup_kimg

@@ -7,7 +7,7 @@ HIDDEN = 512
 
 
 class Vae(nn.Module):
-    """Encoder to mean and log variance of q(z | x), decoder to the logits of an image; sides are multiples of 16."""
+    """Encoder to mean and log variance of q(z | x), and decoder to logits. Image sides are multiples of 16."""
 
     def __init__(self, latent_dim: int, width: int, *, resolution: int, channels: int = 3) -> None:
         super().__init__()
@@ -38,21 +38,21 @@ class Vae(nn.Module):
         )
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of q(z | x), (B, latent_dim) each."""
+        """Return mean and log variance of q(z | x), (B, latent_dim) each."""
         hidden = self.encoder(x)
         return self.mean(hidden).float(), self.log_variance(hidden).float()
 
     def logits(self, z: Tensor) -> Tensor:
-        """What the sigmoid turns into an image, (B, C, H, W)."""
+        """Return the logits of the image, (B, C, H, W)."""
         logits: Tensor = self.decoder(z)
         return logits.float()
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images in (0, 1) for codes (B, latent_dim)."""
+        """Return images in (0, 1) for codes (B, latent_dim)."""
         return self.logits(z).sigmoid()
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of the image decoded from z = mean + std noise, and the mean and log variance of q(z | x)."""
+        """Return the logits decoded from z = mean + std noise, and the mean and log variance of q(z | x)."""
         mean, log_variance = self.encode(x)
         z = mean + torch.exp(0.5 * log_variance) * noise
         return self.logits(z), mean, log_variance

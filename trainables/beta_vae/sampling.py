@@ -1,4 +1,4 @@
-"""What a decoder shows: samples of the prior, reconstructions, walks through the latent space."""
+"""Pictures and samples of a decoder: prior samples, reconstructions, latent traversals and interpolations."""
 
 import torch
 from torch import Tensor
@@ -13,14 +13,14 @@ REACH = 3.0
 
 @torch.no_grad()
 def sample_prior(network: Vae, count: int, generator: torch.Generator) -> Tensor:
-    """`count` images decoded from z ~ N(0, I)."""
+    """Return `count` images decoded from z ~ N(0, I)."""
     z = torch.randn(count, network.latent_dim, generator=generator, device=generator.device)
     return torch.cat([network.decode(part) for part in torch.split(z, 512)])
 
 
 @torch.no_grad()
 def reconstructions(network: Vae, x: Tensor, most: int = 10) -> Grid:
-    """Originals above their reconstructions."""
+    """Return originals above their reconstructions."""
     x = x[:most]
     mean, _ = network.encode(x)
     return Grid(torch.cat([x, network.decode(mean)]), columns=len(x))
@@ -28,7 +28,7 @@ def reconstructions(network: Vae, x: Tensor, most: int = 10) -> Grid:
 
 @torch.no_grad()
 def traversal(network: Vae, x: Tensor, latents: int = 8) -> Grid:
-    """The first image with one latent dimension taken from -3 to 3 a row: those that tell most about the images `x`."""
+    """Return the first image with a latent dimension moved from -3 to 3 per row, the largest KL on `x` first."""
     mean, log_variance = network.encode(x)
     telling = kl_divergence(mean, log_variance).mean(0).argsort(descending=True)[:latents]
     z = mean[0].repeat(len(telling), STEPS, 1)  # (rows, steps, latent_dim)
@@ -39,7 +39,7 @@ def traversal(network: Vae, x: Tensor, latents: int = 8) -> Grid:
 
 @torch.no_grad()
 def interpolation(network: Vae, x: Tensor) -> Grid:
-    """From the first image to the second along the straight line between their codes."""
+    """Return images along the straight line between the codes of the first two images."""
     mean, _ = network.encode(x[:2])
     weight = torch.linspace(0, 1, STEPS, device=x.device)[:, None]
     return Grid(network.decode(torch.lerp(mean[:1], mean[-1:], weight)), columns=STEPS)

@@ -1,4 +1,4 @@
-"""What Beta-VAE adds to a trial: its network, its loss in parts, samples of the prior and three pictures."""
+"""The part of a trial that is specific to Beta-VAE: network, losses, prior samples and three pictures."""
 
 from collections.abc import Mapping
 from math import log10
@@ -24,7 +24,7 @@ IDENTIFIED = [index for index, name in enumerate(FACTORS) if name != "orientatio
 
 
 def build(spec: RunSpec) -> Run:
-    """The run of a Beta-VAE spec."""
+    """Return the run of a Beta-VAE spec."""
     images = data.load(spec.data)
     with seeded_weights(spec.seed):
         model = BetaVae(spec.params, shape=tuple(images.train.shape[1:]))
@@ -44,7 +44,7 @@ class BetaVae(ImageModel):
 
     @override
     def loss(self, network: nn.Module, x: Tensor, kimg: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Reconstruction + beta KL and their parts, (B,) each, summed over dimensions."""
+        """Return reconstruction + beta KL and their parts, (B,) each, summed over dimensions."""
         noise = torch.randn(len(x), _vae(network).latent_dim, generator=generator, device=x.device)
         logits, mean, log_variance = network(x, noise)
         recon = reconstruction(logits, x, self.likelihood)
@@ -56,20 +56,20 @@ class BetaVae(ImageModel):
     def sample(
         self, network: nn.Module, count: int, sampling: Mapping[str, Scalar], nfe: int, generator: torch.Generator
     ) -> Tensor:
-        """`count` images (count, C, H, W) for one network evaluation each."""
+        """Return `count` images (count, C, H, W). Each costs one network evaluation."""
         return show.sample_prior(_vae(network), count, generator)
 
     @override
     def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
-        """The setting itself: a sample is one pass of the decoder."""
+        """Return the setting unchanged: a sample is one pass of the decoder."""
         return dict(sampling)
 
     @override
     def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
-        """The negative ELBO at weight 1 whatever beta was, as `bpd`, and what beta bought.
+        """Return the negative ELBO at weight 1 as `bpd`, whatever beta was, and the effects of beta.
 
-        The decoder's variance is the squared error of a pixel (Rybkin et al. 2021, sigma-VAE). `beta_eff` is beta in
-        that variance's units: beta / (2 MSE), 1 for a calibrated ELBO. A unit is active where the variance of its mean
+        The decoder's variance is the squared error per pixel (Rybkin et al. 2021, sigma-VAE). `beta_eff` is beta in
+        units of that variance: beta / (2 MSE), 1 for a calibrated ELBO. A unit is active if the variance of its mean
         over images is above 0.01 (Burda et al. 2016).
         """
         vae = _vae(network)
@@ -102,7 +102,7 @@ class BetaVae(ImageModel):
 
     @override
     def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:
-        """Reconstructions, a latent traversal and an interpolation of held-out images."""
+        """Return reconstructions, a latent traversal and an interpolation of held-out images."""
         vae = _vae(network)
         return {
             "reconstructions": show.reconstructions(vae, x),

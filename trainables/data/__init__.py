@@ -1,4 +1,4 @@
-"""The images that a trial trains on and is judged by: decoded once a machine, shared by its processes."""
+"""The images that a trial trains and is evaluated on, decoded once per machine and shared by its processes."""
 
 from trainables.data.images import ImageData
 from trainables.data.sources import load

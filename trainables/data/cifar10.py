@@ -1,4 +1,4 @@
-"""CIFAR-10, checked against its published checksums; downloaded once."""
+"""CIFAR-10, downloaded once and checked against its published checksums."""
 
 import logging
 import socket
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def source(spec: DataSpec, cache: Path) -> Source:
-    """CIFAR-10 at 32 pixels, or averaged down to a divisor of it."""
+    """Return CIFAR-10 at 32 pixels, or averaged down to a divisor of 32."""
     if not 0 < spec.resolution <= 32 or 32 % spec.resolution:
         raise DataError(f"cifar10 has 32x32 pixels: resolution must divide 32, not {spec.resolution}")
     return Source(CIFAR10.tgz_md5, partial(_decode, cache / "cifar10", 32 // spec.resolution))
@@ -60,7 +60,7 @@ def _pixels(official: CIFAR10) -> Pixels:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torchvision draws progress bars; NumPy 2.4 warns of how the official files were pickled in 2009."""
+    """Silence torchvision's progress bars, and NumPy's warning about how the official files were pickled in 2009."""
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -68,7 +68,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _timeout() -> Iterator[None]:
-    """torchvision downloads without a timeout; a network that swallows packets would hold the trial for ever."""
+    """Set a timeout for downloads. torchvision sets none, so a dead connection would block the trial for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:

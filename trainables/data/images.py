@@ -1,4 +1,4 @@
-"""A data set in memory, and how its training images are split."""
+"""A data set in memory, and the split of its training images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,10 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageData:
-    """Images uint8 (N, C, H, W), labels int64 (N,); mapped from disk: copy before writing. Equal by fingerprint."""
+    """Images uint8 (N, C, H, W) and labels int64 (N,), mapped from disk: copy before writing.
+
+    Equal if fingerprints are.
+    """
 
     train: Tensor
     train_labels: Tensor
@@ -42,21 +45,21 @@ class ImageData:
 
 
 class Decoded(NamedTuple):
-    """What a source decodes: arrays by the names of ImageData."""
+    """The result of decoding a source: arrays by the names of ImageData."""
 
     arrays: dict[str, Array]
     classes: tuple[str, ...]
 
 
 class Source(NamedTuple):
-    """A data set not yet decoded; `version` changes when what `decode` would return changes."""
+    """A data set before decoding. `version` changes whenever `decode` would return something else."""
 
     version: str
     decode: Callable[[], Decoded]
 
 
 def hold_out(images: Pixels, labels: Array) -> dict[str, Array]:
-    """A tenth of the training images, at most 5,000, held out at random; the same ones every time."""
+    """Hold out a random tenth of the training images, at most 5,000. The same images are held out every time."""
     held = min(5000, max(3, len(images) // 10))  # KID's standard error needs three
     order = np.random.default_rng(0).permutation(len(images))
     return {
@@ -68,7 +71,10 @@ def hold_out(images: Pixels, labels: Array) -> dict[str, Array]:
 
 
 def box_average(images: Pixels, factor: int) -> Pixels:
-    """Images (N, C, H, W) made smaller by a whole factor, each pixel the mean of factor x factor, rounded."""
+    """Return images (N, C, H, W) reduced by a whole factor.
+
+    Each pixel is the rounded mean of factor x factor pixels.
+    """
     if factor == 1:
         return images
     count, channels, height, width = images.shape

@@ -1,4 +1,4 @@
-"""Procedural shapes on coloured grounds: no download, known factors, and the same bytes on every machine."""
+"""Procedural shapes on coloured backgrounds: no download, known factors, and the same bytes on every machine."""
 
 import math
 from colorsys import hsv_to_rgb
@@ -30,7 +30,7 @@ PERIODS = (math.pi, math.pi, 2 * math.pi)
 
 
 def source(spec: DataSpec, _cache: Path) -> Source:
-    """12,000 different combinations of the 921,600, drawn at 16 or 32 pixels; the label is the shape."""
+    """Return 12,000 different ones of the 921,600 combinations, drawn at 16 or 32 pixels. The label is the shape."""
     if spec.resolution not in (16, 32):
         raise DataError(f"shapes are drawn at resolution 16 or 32, not {spec.resolution}")
     return Source("shapes 1", partial(_decode, spec.resolution))
@@ -55,7 +55,7 @@ def _decode(resolution: int) -> Decoded:
 
 
 def draw(factors: Factors, resolution: int, generator: np.random.Generator) -> Pixels:
-    """Images (N, 3, resolution, resolution) of factors (N, 7), with Gaussian pixel noise, rounded to 8 bits."""
+    """Return images (N, 3, resolution, resolution) of factors (N, 7) with Gaussian pixel noise, rounded to 8 bits."""
     cover = np.clip(0.5 - _distance(factors, resolution) * np.float32(resolution / 2), 0, 1)[:, None]  # (N, 1, H, W)
     figure, ground = _colours(0.85, 1.0)[factors[:, 5]], _colours(0.75, 0.55)[factors[:, 6]]  # (N, 3)
     clean = ground[:, :, None, None] + cover * (figure - ground)[:, :, None, None]
@@ -65,7 +65,10 @@ def draw(factors: Factors, resolution: int, generator: np.random.Generator) -> P
 
 
 def _distance(factors: Factors, resolution: int) -> Floats:
-    """Signed distance (N, H, W) of pixel centres to the outline, negative inside; the image spans [-1, 1]."""
+    """Return the signed distance (N, H, W) of pixel centres to the outline, negative inside.
+
+    The image spans [-1, 1].
+    """
     shape, scale, turn, column, row = factors[:, :5].T
     centres = ((2 * np.arange(resolution) + 1) / resolution - 1).astype(np.float32)
     x = centres[None, None, :] - PLACES[column][:, None, None]
@@ -85,7 +88,7 @@ def _rectangle(u: Floats, v: Floats, r: Floats) -> Floats:
 
 
 def _ellipse(u: Floats, v: Floats, r: Floats) -> Floats:
-    """First-order distance |p/a| (|p/a| - 1) / |p/a^2|, good near the outline."""
+    """Return the first-order distance |p/a| (|p/a| - 1) / |p/a^2|, which is accurate near the outline."""
     long, short = r, np.float32(0.55) * r
     near = np.sqrt((u / long) ** 2 + (v / short) ** 2)
     slope = np.sqrt((u / long**2) ** 2 + (v / short**2) ** 2)
@@ -94,7 +97,7 @@ def _ellipse(u: Floats, v: Floats, r: Floats) -> Floats:
 
 
 def _triangle(u: Floats, v: Floats, r: Floats) -> Floats:
-    """Isosceles, its tip at v = -r and its base, 1.4 r wide, at v = 0.75 r."""
+    """Return the distance to an isosceles triangle with its tip at v = -r and its base, 1.4 r wide, at v = 0.75 r."""
     length = np.float32(math.hypot(1.75, 0.7))
     side = (np.float32(1.75) * np.abs(u) - np.float32(0.7) * (v + r)) / length
     distance: Floats = np.maximum(side, v - np.float32(0.75) * r)
@@ -102,7 +105,7 @@ def _triangle(u: Floats, v: Floats, r: Floats) -> Floats:
 
 
 def _rotations() -> Floats:
-    """Cosine and sine (2, shapes, orientations)."""
+    """Return cosine and sine (2, shapes, orientations)."""
     steps = FACTORS["orientation"]
     angles = [[period * k / steps for k in range(steps)] for period in PERIODS]
     turns = [[[round(f(a), 6) for a in row] for row in angles] for f in (math.cos, math.sin)]
@@ -110,12 +113,12 @@ def _rotations() -> Floats:
 
 
 def _colours(saturation: float, value: float) -> Floats:
-    """RGB (hues, 3) around the colour circle."""
+    """Return RGB colours (hues, 3) around the colour circle."""
     count = FACTORS["hue"]
     return np.array([hsv_to_rgb(k / count, saturation, value) for k in range(count)], np.float32)
 
 
 def _normal_table() -> Floats:
-    """Standard normal quantiles at the centres of 2^16 equal shares: noise by looking up whole random numbers."""
+    """Return standard normal quantiles at the centres of 2^16 equal shares, so that random integers look up noise."""
     normal = NormalDist()
     return np.array([round(normal.inv_cdf((k + 0.5) / 2**16), 6) for k in range(2**16)], np.float32)

@@ -1,4 +1,4 @@
-"""From a DataSpec to its images."""
+"""The images of a DataSpec."""
 
 from functools import lru_cache
 from hashlib import sha256
@@ -15,7 +15,10 @@ SMALLEST = 16
 
 
 def load(spec: DataSpec, cache: Path | None = None) -> ImageData:
-    """The images of `spec`, decoded by whichever process comes first; cached in `cache`. Raises DataError."""
+    """Return the images of `spec`, decoded by the first process that needs them and kept in `cache`.
+
+    Raise DataError.
+    """
     if spec.name not in SOURCES:
         raise DataError(f"there is no data set {spec.name!r}: choose one of {', '.join(SOURCES)}")
     if spec.resolution < SMALLEST:

@@ -1,4 +1,4 @@
-"""Numbers by which trials compare: the distance of samples to held-out images."""
+"""Metrics that compare trials: distances of samples to held-out images, likelihoods and disentanglement."""
 
 from trainables.metrics.kid import Estimate, Reference, kid
 from trainables.metrics.randconv import features, fingerprint

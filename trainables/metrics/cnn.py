@@ -1,4 +1,4 @@
-"""Features of a small classifier, trained on the labels of the training images, then frozen for all trials."""
+"""Features of a small classifier, trained on the labels of the training images and then frozen for all trials."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHUNK = 200
 
 
 class Cnn:
-    """Features float32 (N, 128) of images (N, 3, H, W), on the CPU: what a number means must not hang on the device."""
+    """Features float32 (N, 128) of images (N, 3, H, W), computed on the CPU to be the same for every device."""
 
     name = "cnn"
 
@@ -41,21 +41,24 @@ class Cnn:
             ).clone()
 
     def accuracy(self, images: Tensor, targets: Tensor) -> list[float]:
-        """Share of images (N, 3, H, W) whose target (N, heads) each head names."""
+        """Return the share of images (N, 3, H, W) whose target (N, heads) each head predicts."""
         with torch.inference_mode():
             guesses = [self.network(_unit(chunk.cpu())) for chunk in torch.split(images, CHUNK)]
         heads = [torch.cat([one.argmax(1) for one in head]) for head in zip(*guesses, strict=True)]
         return [float((head == target).float().mean()) for head, target in zip(heads, targets.T, strict=True)]
 
     def dump(self) -> bytes:
-        """Weights and sizes, to be read by `load`."""
+        """Return weights and sizes as bytes for `load`."""
         file = BytesIO()
         torch.save({"sizes": self.network.sizes, "weights": self.network.state_dict()}, file)
         return file.getvalue()
 
     @classmethod
     def load(cls, content: bytes) -> Cnn:
-        """From what `dump` gave, read as weights alone; raises FeaturesError where it is anything else."""
+        """Return the classifier from the bytes of `dump`, read as weights only.
+
+        Raise FeaturesError for anything else.
+        """
         try:
             found: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
             network = _Classifier(found["sizes"])
@@ -66,9 +69,9 @@ class Cnn:
 
 
 def train(images: Tensor, targets: Tensor, device: torch.device) -> Cnn:
-    """Train on images uint8 (N, 3, H, W) with targets int64 (N, heads), each head a question of its own.
+    """Train on images uint8 (N, 3, H, W) with targets int64 (N, heads), one classification head per target.
 
-    About IMAGES images are seen, whatever N; Adam, one cycle of the learning rate, no augmentation.
+    Training sees about IMAGES images for every N, with Adam, one cycle of the learning rate and no augmentation.
     """
     sizes = [int(column.max()) + 1 for column in targets.T]
     with torch.random.fork_rng(devices=[]):
@@ -95,7 +98,7 @@ def train(images: Tensor, targets: Tensor, device: torch.device) -> Cnn:
 
 
 class _Classifier(nn.Module):
-    """Three convolutions, a layer of DIMENSIONS units on a 4x4 map (where things are counts too), linear heads."""
+    """Three convolutions, a layer of DIMENSIONS units on a 4x4 map, which keeps positions, and linear heads."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """Disentanglement of encoder means against known factors: MIG, the FactorVAE score and DCI.
 
-Everywhere `codes` is (N, K), encoder means in the unit of a standard normal prior, and `factors` is (N, F), whole
-numbers, each value of which should occur dozens of times. A factor with one value is skipped; without any factor, or
-with codes that are all constant, MIG, FactorVAE and both DCI scores are 0.
+`codes` is (N, K): encoder means in units of a standard normal prior. `factors` is (N, F), integers, and each value
+should occur dozens of times. A factor with one value is skipped. Without factors, or if all codes are constant, MIG,
+FactorVAE and both DCI scores are 0.
 """
 
 from typing import Any, NamedTuple, TypeAlias
@@ -28,16 +28,16 @@ class DCI(NamedTuple):
 
 
 def disentanglement(codes: Codes, factors: Factors, seed: int) -> dict[str, float]:
-    """All scores by name, each in [0, 1] and better when higher: mig, factorvae, dci and its two companions."""
+    """Return all scores by name, each in [0, 1], higher is better: mig, factorvae and the three of DCI."""
     names = ("dci", "dci_completeness", "dci_informativeness")
     by_forest = dict(zip(names, dci(codes, factors, seed), strict=True))
     return {"mig": mig(codes, factors), "factorvae": factorvae(codes, factors, seed), **by_forest}
 
 
 def mig(codes: Codes, factors: Factors) -> float:
-    """Mutual information gap (Chen et al. 2018), in [0, 1]: mean over factors v of (I1 - I2) / H(v).
+    """Return the mutual information gap (Chen et al. 2018), in [0, 1]: the mean over factors v of (I1 - I2) / H(v).
 
-    I1 and I2 are the two largest I(z_k; v) over the codes, each cut into 20 bins of equal width; with one code, I2 = 0.
+    I1 and I2 are the two largest I(z_k; v) over the codes, each cut into 20 bins of equal width. With one code, I2 = 0.
     """
     z, labels = _prepare(codes, factors)
     width = np.ptp(z, axis=0)
@@ -52,10 +52,11 @@ def mig(codes: Codes, factors: Factors) -> float:
 
 
 def factorvae(codes: Codes, factors: Factors, seed: int) -> float:
-    """FactorVAE score (Kim & Mnih 2018), in [0, 1]; chance is about 1 / F.
+    """Return the FactorVAE score (Kim & Mnih 2018), in [0, 1]. Chance is about 1 / F.
 
-    A vote: a factor, the value it has in a random row, 64 rows with that value (drawn with replacement), and the code
-    whose variance over them is the least part of its variance over all. The score is the accuracy of a majority vote.
+    A vote picks a factor, its value in a random row, and 64 rows with that value, drawn with replacement. It names the
+    code with the smallest ratio of the variance over those rows to the variance over all. The score is the accuracy of
+    a majority vote.
     """
     z, labels = _prepare(codes, factors)
     z = z[:, z.std(0) >= LEAST_SD]
@@ -74,9 +75,9 @@ def factorvae(codes: Codes, factors: Factors, seed: int) -> float:
 
 
 def dci(codes: Codes, factors: Factors, seed: int) -> DCI:
-    """Disentanglement, completeness, informativeness (Eastwood & Williams 2018), by a forest for each factor.
+    """Return disentanglement, completeness and informativeness (Eastwood & Williams 2018) from one forest per factor.
 
-    Extra-trees learn on half of the rows; their impurity importances are the paper's matrix R (codes, factors).
+    Extra-trees learn on half of the rows. Their impurity importances are the paper's matrix R (codes, factors).
     """
     from sklearn.ensemble import ExtraTreesClassifier  # here, for it takes seconds that few trials need
 
@@ -99,7 +100,7 @@ def dci(codes: Codes, factors: Factors, seed: int) -> DCI:
 
 
 def _prepare(codes: Codes, factors: Factors) -> tuple[Array, Array]:
-    """Codes in float64, and the factors that vary with their values renumbered from 0."""
+    """Return the codes in float64, and the factors that vary with their values renumbered from 0."""
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or codes.size == 0:
         raise ValueError(f"codes (N, K) and factors (N, F) do not fit: {codes.shape} and {factors.shape}")
     if not np.isfinite(codes).all():
@@ -109,7 +110,7 @@ def _prepare(codes: Codes, factors: Factors) -> tuple[Array, Array]:
 
 
 def _information(bins: Array, v: Array) -> tuple[Array, float]:
-    """I(z_k; v) for each code (K,), and H(v), in nats."""
+    """Return I(z_k; v) for each code (K,), and H(v), in nats."""
     N, K = bins.shape
     V = int(v.max()) + 1
     cell = (np.arange(K) * BINS + bins) * V + v[:, None]
@@ -120,14 +121,14 @@ def _information(bins: Array, v: Array) -> tuple[Array, float]:
 
 
 def _alike(v: Array, row: Array, draw: Array) -> Array:
-    """For each given row, BATCH rows that share its value of v, picked by uniform draws: (len(row), BATCH)."""
+    """Return BATCH rows with the same value of v for each given row, picked by uniform draws: (len(row), BATCH)."""
     size, value = np.bincount(v), v[row, None]
     place: Array = (np.cumsum(size) - size)[value] + (draw * size[value]).astype(np.int64)
     return np.argsort(v, kind="stable")[place]
 
 
 def _purity(R: Array) -> float:
-    """Mean over rows of 1 - H(row) / log(columns), weighted by the importance in the row; 0 without importance."""
+    """Return the mean over rows of 1 - H(row) / log(columns), weighted by importance; 0 without importance."""
     weight = R.sum(1)
     if weight.sum() == 0:
         return 0.0
@@ -137,5 +138,5 @@ def _purity(R: Array) -> float:
 
 
 def _entropy(p: Array) -> Array:
-    """Entropy in nats over the last axis, with 0 log 0 = 0."""
+    """Return the entropy in nats over the last axis, with 0 log 0 = 0."""
     return np.asarray(-(p * np.log(np.where(p > 0, p, 1.0))).sum(-1))

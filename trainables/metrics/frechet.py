@@ -14,7 +14,7 @@ class Moments(NamedTuple):
 
 
 def moments(features: Tensor) -> Moments:
-    """Of features (n, d), two rows or more; the covariance divides by n - 1."""
+    """Return the moments of features (n, d) with n >= 2. The covariance divides by n - 1."""
     wide = features.double()
     mean = wide.mean(0)
     centred = wide - mean
@@ -22,9 +22,9 @@ def moments(features: Tensor) -> Moments:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2).
+    """Return |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2).
 
-    Of two finite samples it is too large by about c / n: it compares at equal n only.
+    The distance of two finite samples is too large by about c / n, so compare values at equal n only.
     """
     half = _root(a.covariance)
     # the eigenvalues of C_a C_b are those of a symmetric matrix: C_a^1/2 C_b C_a^1/2
@@ -36,7 +36,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 
 def _root(matrix: Tensor) -> Tensor:
-    """The square root of a symmetric matrix without negative eigenvalues."""
+    """Return the square root of a symmetric positive semidefinite matrix."""
     values, vectors = torch.linalg.eigh(matrix)
     root: Tensor = vectors * values.clamp(min=0).sqrt() @ vectors.T
     return root

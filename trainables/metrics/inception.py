@@ -1,4 +1,4 @@
-"""Inception features, by which the field compares images: torch-fidelity's network and the user's own weights file."""
+"""Inception features, as the field uses them: torch-fidelity's network with the user's own weights file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MALFORMED = (UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, A
 class Inception:
     """Features float32 (N, 2048) on the CPU of images (N, 3, H, W), uint8 or in [0, 1], of 16 pixels or more.
 
-    Floats are rounded to 8 bits first, because the field's numbers come from saved images.
+    Floats are rounded to 8 bits first, because published numbers come from saved images.
     """
 
     name = "inception"
@@ -61,7 +61,7 @@ def _eight_bits(images: Tensor) -> Tensor:
 
 
 def _load(path: Path, sha256: str) -> nn.Module:
-    """Return the network with the weights of the file, which is read only if its SHA-256 is right."""
+    """Return the network with the weights of the file. The file is loaded only if its SHA-256 is right."""
     try:
         if not path.is_file():
             raise FeaturesError(f"{path} {'is not a file' if path.exists() else 'does not exist'}: {REMEDY}")

@@ -17,7 +17,10 @@ class Estimate(NamedTuple):
 
 
 class Reference:
-    """Features (n, d) to compare with: their mean and sd standardise both sides, their kernel sums are kept."""
+    """Features (n, d) to compare with.
+
+    Their mean and standard deviation standardise both sides. Their kernel sums are kept.
+    """
 
     def __init__(self, features: Tensor) -> None:
         if len(features) < FEWEST:
@@ -35,9 +38,9 @@ class Reference:
 
 
 def kid(samples: Tensor, reference: Reference) -> Estimate:
-    """KID of sample features (m, d) to `reference`, with kernel (x.y / d + 1)^3; float64, never clipped.
+    """Return KID between sample features (m, d) and `reference`, with kernel (x.y / d + 1)^3, in float64 and unclipped.
 
-    The standard error is the delete-one jackknife over both sets; the standardisation stays that of the reference.
+    The standard error is the delete-one jackknife over both sets. The standardisation stays that of the reference.
     """
     if len(samples) < FEWEST:
         raise ValueError(f"KID needs {FEWEST} samples or more, not {len(samples)}")
@@ -54,17 +57,17 @@ def kid(samples: Tensor, reference: Reference) -> Estimate:
 
 
 def _jackknife(values: Tensor) -> float:
-    """Variance from delete-one values: (n - 1) / n sum (value_i - mean)^2."""
+    """Return the variance from delete-one values: (n - 1) / n sum (value_i - mean)^2."""
     return float((len(values) - 1) * values.var(correction=0))
 
 
 def _sums(x: Tensor, y: Tensor) -> Tensor:
-    """sum_j k(x_i, y_j), one value for each x_i; in blocks, so that memory does not grow with len(x)."""
+    """Return sum_j k(x_i, y_j) for each x_i, computed in blocks so that memory does not grow with len(x)."""
     return torch.cat([_cube(block @ y.T / x.shape[1] + 1).sum(1) for block in torch.split(x, BLOCK)])
 
 
 def _own_sums(x: Tensor) -> Tensor:
-    """sum_{j != i} k(x_i, x_j)."""
+    """Return sum_{j != i} k(x_i, x_j) for each x_i."""
     return _sums(x, x) - _cube(x.square().sum(1) / x.shape[1] + 1)
 
 

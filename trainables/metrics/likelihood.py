@@ -1,4 +1,4 @@
-"""Likelihood of 8-bit images under a Gaussian around a prediction, in nats and in bits a dimension."""
+"""Likelihood of 8-bit images under a Gaussian around a prediction, in nats and in bits per dimension."""
 
 from math import log
 
@@ -10,9 +10,9 @@ HALF_BIN = 1 / 510
 
 
 def discretised_nats(x: Tensor, mean: Tensor, variance: float) -> Tensor:
-    """-log of the mass that N(mean, variance) puts on each 8-bit value of x, summed over an image, (B,).
+    """Return -log of the mass of N(mean, variance) on each 8-bit value of x, summed over an image, (B,).
 
-    x, mean: (B, ...), x in [0, 1]. The bins of 0 and 1 are open-ended, so that the masses of the 256 values sum to 1.
+    x, mean: (B, ...), x in [0, 1]. The bins of 0 and 1 are open-ended, so the masses of the 256 values sum to 1.
     """
     sd = max(variance, 1e-12) ** 0.5
     offset = x.double() - mean.double()
@@ -29,5 +29,5 @@ def discretised_nats(x: Tensor, mean: Tensor, variance: float) -> Tensor:
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:
-    """nats / (D ln 2)."""
+    """Return nats / (D ln 2)."""
     return nats / (dimensions * log(2))

@@ -1,4 +1,4 @@
-"""Weight-free image features: random convolutions, never trained, the same everywhere and always."""
+"""Weight-free image features: fixed random convolutions, the same on every machine."""
 
 from functools import lru_cache
 from hashlib import sha256
@@ -18,7 +18,7 @@ SMALLEST = 16
 
 
 class RandConv:
-    """`features` as a set of features."""
+    """The function `features` as a feature set."""
 
     name = "randconv"
 
@@ -30,9 +30,9 @@ class RandConv:
 
 
 def features(images: Tensor) -> Tensor:
-    """Features float32 (N, 332) of images (N, 3, H, W), uint8 or in [0, 1], of 16 pixels or more.
+    """Return features float32 (N, 332) of images (N, 3, H, W), uint8 or in [0, 1], of 16 pixels or more.
 
-    Always on the CPU in float32, so that a number does not depend on the device that drew the images.
+    They are computed on the CPU in float32, so they do not depend on the device that drew the images.
     """
     if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < SMALLEST:
         raise ValueError(f"images must be (N, 3, H, W) of {SMALLEST} pixels or more, not {tuple(images.shape)}")
@@ -41,7 +41,7 @@ def features(images: Tensor) -> Tensor:
 
 
 def fingerprint() -> str:
-    """sha256 of all that defines the features; KIDs with different fingerprints do not compare."""
+    """Return the SHA-256 of everything that defines the features. KIDs with different fingerprints do not compare."""
     digest = sha256(b"randconv 1: reflect, 3x3, relu, mean and sd, average pool 2, 2x2 colour means")
     for weight in _filters():
         digest.update(weight.numpy().data)
@@ -61,7 +61,7 @@ def _stages(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _filters() -> tuple[Tensor, ...]:
-    """Three banks (C_out, C_in, 3, 3), each filter of mean 0 and norm 1."""
+    """Return three banks (C_out, C_in, 3, 3) of filters with mean 0 and norm 1."""
     random = np.random.RandomState(SEED)  # its stream is frozen across versions, default_rng's and torch's are not
     banks = []
     for inputs, outputs in pairwise(CHANNELS):

@@ -10,7 +10,7 @@ ScoreNet = Callable[[Tensor, Tensor], Tensor]
 
 
 def dsm_loss(net: ScoreNet, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-    """Denoising score matching weighted by sigma^2 (Song & Ermon 2019, eq. 5 and 6), one value an image.
+    """Return the denoising score matching loss weighted by sigma^2 (Song & Ermon 2019, eq. 5 and 6), (B,).
 
     1/2 || sigma s(x + sigma z, sigma) + z ||^2
     """
@@ -20,7 +20,7 @@ def dsm_loss(net: ScoreNet, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
 
 
 def denoised(net: ScoreNet, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    """x~ + sigma^2 s(x~, sigma) for x~ = x + sigma z: the mean of x given x~ (Tweedie), (B, C, H, W)."""
+    """Return x~ + sigma^2 s(x~, sigma) for x~ = x + sigma z: the mean of x given x~ (Tweedie), (B, C, H, W)."""
     noisy = x + sigma * torch.randn(x.shape, generator=generator, device=x.device)
     parts = [
         part + sigma**2 * net(part, part.new_full((len(part), 1, 1, 1), sigma)) for part in torch.split(noisy, 256)

@@ -1,4 +1,4 @@
-"""A compact RefineNet score network after Song & Ermon (2019): ELU, and instance norm that knows the noise level."""
+"""A compact RefineNet score network after Song & Ermon (2019): ELU, and instance norm that depends on the level."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class RefineNet(nn.Module):
-    """F(x, sigma) on images whose sides are multiples of 4; of sigma it sees only the nearest trained level."""
+    """F(x, sigma) on images whose sides are multiples of 4. sigma is replaced by the nearest trained level."""
 
     log_sigmas: Tensor
 
@@ -50,12 +50,12 @@ class RefineNet(nn.Module):
         return out  # (B, C, H, W)
 
     def level(self, sigma: Tensor) -> Tensor:
-        """Index of the trained level nearest to sigma in ratio, (B,)."""
+        """Return the index of the trained level nearest to sigma by ratio, (B,)."""
         return (sigma.flatten().log()[:, None] - self.log_sigmas).abs().argmin(1)
 
 
 class LevelNorm(nn.Module):
-    """InstanceNorm++: instance norm that keeps how channel means differ, all three terms learned for each level.
+    """InstanceNorm++: instance norm that keeps the differences of channel means. Each level has its own three scales.
 
     gamma_l (x - mu) / std + alpha_l (mu - mean(mu)) / std(mu) + beta_l, mu the channel means of one image
     """
@@ -74,7 +74,7 @@ class LevelNorm(nn.Module):
 
 
 class Unit(nn.Module):
-    """Level norm, ELU, convolution: what all blocks are made of."""
+    """Level norm, ELU and convolution, the unit of all blocks."""
 
     def __init__(self, inputs: int, outputs: int, levels: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Unit(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two units beside a shortcut; halves the sides or dilates where told to."""
+    """Two units and a shortcut. They halve the sides or dilate if asked to."""
 
     def __init__(self, inputs: int, outputs: int, levels: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Residual(nn.Module):
 
 
 class Refine(nn.Module):
-    """Adapt each input, fuse them at the resolution of the first, pool along a chain, adapt again."""
+    """Adapt each input, fuse them at the resolution of the first, pool in a chain, and adapt again."""
 
     def __init__(self, inputs: Sequence[int], outputs: int, levels: int) -> None:
         super().__init__()

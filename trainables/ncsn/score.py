@@ -1,4 +1,4 @@
-"""From what a backbone puts out to a score; the same for every backbone."""
+"""The score from the output of a backbone, the same for every backbone."""
 
 from math import sqrt
 
@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 
 class Score(nn.Module):
-    """The score of the blurred data, s(x, sigma), around a backbone F(x, sigma) with in- and output of about unit size.
+    """The score of the blurred data, s(x, sigma), from a backbone F(x, sigma) with in- and outputs of about unit size.
 
     Plain:         s = F(x, sigma) / sigma
     input_scaling: s = s_d F((x - m) / r, sigma) / (sigma r) - (x - m) / r^2,  r^2 = sigma^2 + s_d^2   (after EDM)
 
-    m and s_d^2 are the data's mean and variance: F = 0 is then the exact score of a Gaussian of these, at any sigma.
+    m and s_d^2 are the data's mean and variance. F = 0 is then the exact score of a Gaussian with them, at any sigma.
     """
 
     def __init__(self, backbone: nn.Module, *, input_scaling: bool, mean: float, variance: float) -> None:

@@ -1,4 +1,4 @@
-"""What NCSN adds to a trial: a score network, its loss, and samples by annealed Langevin dynamics."""
+"""The part of a trial that is specific to NCSN: score network, loss, and samples by annealed Langevin dynamics."""
 
 from collections.abc import Mapping
 from statistics import fmean
@@ -25,7 +25,7 @@ CHAINS = {"cpu": 64, "cuda": 1024}
 
 
 def build(spec: RunSpec) -> Run:
-    """The run of an NCSN spec."""
+    """Return the run of an NCSN spec."""
     images = data.load(spec.data)
     with seeded_weights(spec.seed):
         model = Ncsn(spec.params, mean=images.mean, variance=images.variance, shape=tuple(images.train.shape[1:]))
@@ -54,7 +54,7 @@ class Ncsn(ImageModel):
 
     @override
     def loss(self, network: nn.Module, x: Tensor, kimg: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Denoising score matching at a level drawn for each image, summed over its dimensions, (B,)."""
+        """Return the denoising score matching loss at a random level per image, summed over dimensions, (B,)."""
         sigmas = torch.tensor(self.sigmas, device=x.device)
         levels = torch.randint(len(sigmas), (len(x), 1, 1, 1), generator=generator, device=x.device)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
@@ -62,7 +62,7 @@ class Ncsn(ImageModel):
 
     @override
     def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
-        """Bits a dimension on the model's own levels (likelihood.py) and as for endless ones, `bpd` and `bpd_ct`."""
+        """Return bits per dimension on the model's levels (likelihood.py) as `bpd`, for many levels as `bpd_ct`."""
         fitted, judged = x.tensor_split(2)
         dimensions, last = x[0].numel(), self.sigmas[-1]
         losses = self._losses(network, judged, generator)
@@ -79,9 +79,10 @@ class Ncsn(ImageModel):
         return Judgement(metrics, [{"sigma": self.sigmas[i], "loss": losses[i]} for i in shown])
 
     def _losses(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> list[float]:
-        """The mean denoising loss at each level, every image taking part in about LEVELS_AN_IMAGE of them.
+        """Return the mean denoising loss at each level. Each image is used at about LEVELS_AN_IMAGE levels.
 
-        1/2 |z|^2 - D / 2, whose mean is 0, goes off with the share of the noise that no network can see.
+        The control variate 1/2 |z|^2 - D / 2 (zero mean) is subtracted, scaled by the share of the noise that no
+        network can see, to reduce variance.
         """
         count, dimensions = len(self.sigmas), x[0].numel()
         noise = torch.randn(x.shape, generator=generator, device=x.device)
@@ -107,7 +108,7 @@ class Ncsn(ImageModel):
     def sample(
         self, network: nn.Module, count: int, sampling: Mapping[str, Scalar], nfe: int, generator: torch.Generator
     ) -> Tensor:
-        """`count` images (count, C, H, W), not clamped, within `nfe` network evaluations each."""
+        """Return `count` images (count, C, H, W), not clamped, with at most `nfe` network evaluations each."""
         schedule = self.schedule(sampling, nfe)
         standard = sampling.get("init", "data") == "standard"
         chains = CHAINS.get(generator.device.type, 64)
@@ -120,17 +121,17 @@ class Ncsn(ImageModel):
 
     @override
     def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
-        """With the raw step_lr, the steps a level and the network evaluations an image costs."""
+        """Return the setting with the raw step_lr, the steps per level and the network evaluations per image."""
         chain = self.schedule(sampling, nfe)
         return {**sampling, "step_lr": chain.step_lr, "steps_per_level": chain.steps, "nfe": chain.nfe}
 
     @override
     def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:
-        """None beside the samples."""
+        """Return no pictures: the samples are enough."""
         return {}
 
     def schedule(self, sampling: Mapping[str, Scalar], nfe: int) -> Schedule:
-        """The chain of one sampling setting."""
+        """Return the schedule of one sampling setting."""
         return plan(
             self.sigmas,
             nfe=nfe,

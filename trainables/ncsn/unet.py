@@ -1,4 +1,4 @@
-"""The U-Net of the reference: strided convolutions down, transposed ones up, skips by concatenation."""
+"""The U-Net of the reference: strided convolutions down, transposed ones up, and skip connections by concatenation."""
 
 from math import pi
 
@@ -40,7 +40,7 @@ class UNet(nn.Module):
 
 
 class Stage(nn.Module):
-    """Convolution, plus what the noise level adds to each channel, GroupNorm, SiLU."""
+    """Convolution, a shift per channel from the noise level, GroupNorm and SiLU."""
 
     def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, groups: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Stage(nn.Module):
 
 
 class NoiseEmbedding(nn.Module):
-    """Random Fourier features of the noise level: sin and cos of 2 pi f t, t = sigma or ln(sigma) / 4."""
+    """Random Fourier features of the noise level: sin and cos of 2 pi f t with t = sigma or ln(sigma) / 4."""
 
     def __init__(self, conditioning: str) -> None:
         super().__init__()
@@ -68,9 +68,9 @@ class NoiseEmbedding(nn.Module):
 
 
 def fitting_groups(channels: int, groups: int) -> int:
-    """The largest divisor of `channels` not above `groups` that leaves each group four channels, as in the reference.
+    """Return the largest divisor of `channels`, at most `groups`, with four channels per group, as in the reference.
 
-    A group of one channel would subtract the very shift by which the noise level is told.
+    A group of one channel would subtract the shift that carries the noise level.
     """
     most = max(1, min(groups, channels // 4))
     return max(count for count in range(1, most + 1) if channels % count == 0)
