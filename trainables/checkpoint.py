@@ -31,6 +31,11 @@ class UnwritableError(OSError):
     """A checkpoint could not be written because the disk failed."""
 
 
+def name_at(images: int) -> str:
+    """Return the name of the checkpoint after `images`. Repeated work gets the same name and replaces it."""
+    return f"checkpoint_{images:09d}"
+
+
 def write(folder: Path, state: dict[str, Any], about: dict[str, Any]) -> None:
     """Write `state` (tensors, plain data) and `about` (JSON) as the folder `folder`, whole or not at all.
 

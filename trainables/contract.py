@@ -58,9 +58,11 @@ class Evaluation:
 
     metrics: dict[str, float]
     sampling: dict[str, Scalar] = field(default_factory=dict)
-    """The best sampling setting."""
+    """The best sampling setting, as the space names it."""
+    settled: dict[str, Scalar] = field(default_factory=dict)
+    """That setting as it was used, see ImageModel.settled."""
     curve: list[dict[str, Scalar]] = field(default_factory=list)
-    """Every sampling setting tried, with its metrics."""
+    """Every sampling setting tried, with its metrics. A value that was used instead of the named one is `used_NAME`."""
     levels: list[dict[str, Scalar]] = field(default_factory=list)
     """The held-out loss at noise levels: `sigma`, `loss`; empty for a model without them."""
     pictures: dict[str, bytes] = field(default_factory=dict)

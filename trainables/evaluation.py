@@ -29,6 +29,9 @@ class Drawn:
     """The samples of one sampling setting and their metrics."""
 
     sampling: Mapping[str, Scalar]
+    """The setting as the space names it."""
+    settled: Mapping[str, Scalar]
+    """The setting as it was used."""
     metrics: dict[str, float]
     nonfinite: int
     """Images that hold a value which is not a number."""
@@ -88,12 +91,20 @@ def evaluate(
     metrics = {
         **best.metrics,
         **judged.metrics,
-        "nfe": float(best.sampling.get("nfe", 1)),
+        "nfe": float(best.settled.get("nfe", 1)),
         "nonfinite": sum(drawn.nonfinite for drawn in tried) / (count * len(tried)),
         "evaluation_seconds": time.perf_counter() - began,
     }
-    curve = [{**drawn.sampling, **drawn.metrics} for drawn in tried] if any(settings) else []
-    return Evaluation(metrics, dict(best.sampling), curve, judged.levels, pictures, sample_metrics.main.label)
+    curve = [_row(drawn) for drawn in tried] if any(settings) else []
+    sampling, settled = dict(best.sampling), dict(best.settled)
+    return Evaluation(metrics, sampling, settled, curve, judged.levels, pictures, sample_metrics.main.label)
+
+
+def _row(drawn: Drawn) -> dict[str, Scalar]:
+    """Return a setting with its metrics, and with the values that were used instead of those that it names."""
+    named, used = drawn.sampling, drawn.settled
+    derived = {f"used_{name}" if name in named else name: used[name] for name in used if used[name] != named.get(name)}
+    return {**named, **derived, **drawn.metrics}
 
 
 def _try(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> Drawn:
@@ -102,7 +113,7 @@ def _try(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int)
     if nonfinite:
         log.warning("%d of %d samples are not finite; setting %s is skipped", nonfinite, count, dict(sampling))
         metrics = dict.fromkeys(metrics, inf)
-    return Drawn(subject.model.settled(sampling, nfe), metrics, nonfinite, samples[:SAMPLES_SHOWN])
+    return Drawn(sampling, subject.model.settled(sampling, nfe), metrics, nonfinite, samples[:SAMPLES_SHOWN])
 
 
 def _draw(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> tuple[Tensor, int]:

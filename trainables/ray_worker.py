@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -60,15 +61,16 @@ class RayWorker(tune.Trainable):
             report = self.trial.advance()
         except NonFiniteError as error:
             return {"failed": str(error)}
-        self._parked = storage.exists(self._park_file)
+        with suppress(OSError):  # a storage that does not answer for a moment asks for nothing
+            self._parked = storage.exists(self._park_file)
         due = report.rung or self._parked or self.trial.images - self._saved >= self._least
         # a Report, because Tune would flatten a dict; our own checkpoint, because Tune's are not written atomically
         return {"report": report, "parked": self._parked, "checkpoint": self._save() if due else None}
 
     def _save(self) -> str:
-        """Write a checkpoint and return its name. It depends only on the image count, so repeated work replaces it."""
+        """Write a checkpoint and return its name."""
         assert self.trial
-        name = f"checkpoint_{self.trial.images:09d}"
+        name = checkpoint.name_at(self.trial.images)
         storage.save(storage.below(self._folder, name), self.trial.save)
         self._saved = self.trial.images
         return name
@@ -107,6 +109,8 @@ def recheck(
     try:
         if not _restore(trial, checkpoints):
             return "none of its checkpoints is whole"
+        if trial.images != images(spec.max_kimg):
+            return f"its newest whole checkpoint has {trial.images / 1000:g} kimg, not {spec.max_kimg:g}"
         return trial.recheck(**plan)
     except (NonFiniteError, checkpoint.CheckpointError) as error:
         return str(error)

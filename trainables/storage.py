@@ -5,6 +5,7 @@ A place is a path or an address as a string. It never contains credentials: each
 
 import errno
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -13,6 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from trainables.checkpoint import UnwritableError
+
+RETRY_SECONDS = (1.0, 5.0, 15.0)
+
+
+class UnreachableError(OSError):
+    """A storage does not answer, so it is unknown what it holds."""
 
 
 def remote(place: str) -> bool:
@@ -48,18 +55,32 @@ def save(place: str, write: Callable[[Path], None]) -> None:
 def local(place: str) -> Iterator[Path]:
     """Yield `place` as a local folder.
 
-    A remote place is downloaded and deleted on exit; the folder is empty if that fails.
+    A remote place is downloaded and deleted on exit. The folder is empty if there is nothing at `place`. Raise
+    UnreachableError if that is unknown after several tries.
     """
     if not remote(place):
         yield Path(place)
         return
     with TemporaryDirectory(prefix="tune_app-") as scratch:
-        with suppress(OSError):
-            from pyarrow import fs
-
-            system, path = opened(place)
-            fs.copy_files(path, scratch, source_filesystem=system, destination_filesystem=fs.LocalFileSystem())
+        for pause in (*RETRY_SECONDS, None):
+            try:
+                _download(place, scratch)
+                break
+            except Exception as error:  # each file system of fsspec raises errors of its own
+                if pause is None:
+                    raise UnreachableError(f"{place} cannot be reached: {error}") from error
+                time.sleep(pause)
         yield Path(scratch)
+
+
+def _download(place: str, folder: str) -> None:
+    from pyarrow import fs
+
+    system, path = opened(place)
+    if system.get_file_info(path).type == fs.FileType.NotFound:
+        return
+    with suppress(FileNotFoundError):  # removed meanwhile
+        fs.copy_files(path, folder, source_filesystem=system, destination_filesystem=fs.LocalFileSystem())
 
 
 def touch(place: str, content: bytes = b"") -> None:

@@ -20,6 +20,7 @@ class Report:
     rung: bool
     metrics: dict[str, float]
     sampling: dict[str, Scalar] = field(default_factory=dict)
+    settled: dict[str, Scalar] = field(default_factory=dict)
     curve: list[dict[str, Scalar]] = field(default_factory=list)
     levels: list[dict[str, Scalar]] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
@@ -34,6 +35,8 @@ class Recheck:
     seconds: float
     sampling: dict[str, Scalar]
     """Best sampling setting at the larger budget, chosen on separate draws."""
+    settled: dict[str, Scalar]
+    """That setting as it was used."""
     draws: list[dict[str, float]]
     """Metrics of each draw at the larger budget."""
     same: list[dict[str, float]]
@@ -120,6 +123,7 @@ class Trial:
             kimg=self.images / 1000,
             seconds=time.perf_counter() - began,
             sampling=full[0].sampling,
+            settled=full[0].settled,
             draws=[one.metrics for one in full],
             same=[one.metrics for one in same],
             pictures={"samples": full[0].pictures["samples"]},
@@ -140,8 +144,8 @@ class Trial:
     def _evaluate(self, report: Report, *, final: bool) -> None:
         found = self.run.evaluate(final=final, sample_metrics=self._sample_metrics)
         report.metrics.update(found.metrics)
-        report.sampling, report.curve, report.levels = found.sampling, found.curve, found.levels
-        report.pictures, report.features = found.pictures, found.features
+        report.sampling, report.settled, report.curve = found.sampling, found.settled, found.curve
+        report.levels, report.pictures, report.features = found.levels, found.pictures, found.features
 
 
 def images(kimg: float) -> int:

@@ -58,7 +58,7 @@ def test_an_ncsn_sweep_searches_its_step_inside_each_evaluation_and_bears_a_kill
         lowest = min(event["curve"], key=lambda setting: setting["kid"])
         assert event["sampling"]["step_size"] == lowest["step_size"]
         assert event["metrics"]["kid"] == lowest["kid"]
-        assert 0 < event["sampling"]["step_lr"] < 0.02**2
+        assert 0 < event["settled"]["step_lr"] < 0.02**2
         assert event["levels"] == sorted(event["levels"], key=lambda level: -level["sigma"])
         assert all(level["loss"] > 0 for level in event["levels"])
         with Image.open(found.folder / event["pictures"]["samples"]) as picture:

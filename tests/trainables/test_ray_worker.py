@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from trainables import checkpoint
 from trainables.catalog import MODELS
 from trainables.contract import DataSpec, RunSpec
-from trainables.ray_worker import RayWorker
+from trainables.ray_worker import RayWorker, recheck
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, on building a Trainable
 
@@ -81,3 +82,15 @@ def test_checkpoints_are_at_rungs_and_at_least_checkpoint_kimg_apart(
     given = {**config("ncsn", 1, tmp_path), "spec": spec, "rungs": [0.04, 0.06], "report_kimg": 0.01}
     trainable = RayWorker({**given, "checkpoint_kimg": least})
     assert sum(trainable.step()["checkpoint"] is not None for _ in range(6)) == written
+
+
+def test_an_older_checkpoint_than_the_last_is_not_evaluated_again(tmp_path: Path) -> None:
+    spec = replace(config("beta_vae", 1, tmp_path)["spec"], max_kimg=0.128)
+    trainable = RayWorker({**config("beta_vae", 1, tmp_path), "spec": spec})
+    first, last = (str(tmp_path / trainable.step()["checkpoint"]) for _ in range(2))
+    plan = {"own": 0, "draws": 1, "samples": 16, "nfe": 4}
+    assert recheck(spec, [first], None, 1, plan) == "its newest whole checkpoint has 0.064 kimg, not 0.128"
+    assert recheck(spec, [], None, 1, plan) == "none of its checkpoints is whole"
+    evaluated = recheck(spec, [last, first], None, 1, plan)
+    assert not isinstance(evaluated, str)
+    assert evaluated.kimg == 0.128

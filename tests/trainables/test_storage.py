@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fsspec import register_implementation
+from fsspec.implementations.local import LocalFileSystem
 
 from trainables import checkpoint, storage
 from trainables.checkpoint import UnwritableError
@@ -71,3 +73,40 @@ def test_a_storage_that_takes_nothing_is_the_disks_fault(tmp_path: Path) -> None
     with pytest.raises(UnwritableError) as raised:
         storage.save(storage.below((tmp_path / "file").as_uri(), "checkpoint"), write)
     assert "checkpoint" in str(raised.value.filename)
+
+
+class Refusing(LocalFileSystem):
+    """A file system whose server is unreachable for the first `failures` calls."""
+
+    protocol = "refusing"
+    failures = 0
+
+    def info(self, path: str, **arguments: object) -> dict[str, object]:
+        if Refusing.failures:
+            Refusing.failures -= 1
+            raise ConnectionResetError("connection reset by peer")
+        return dict(super().info(path, **arguments))
+
+
+@pytest.fixture
+def refusing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    register_implementation("refusing", Refusing, clobber=True)
+    monkeypatch.setattr(storage, "RETRY_SECONDS", (0.0, 0.0, 0.0))
+    checkpoint.write(tmp_path / "whole", STATE, ABOUT)
+    return f"refusing://{tmp_path}"
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+def test_an_address_that_answers_late_is_tried_again(refusing: str, failures: int) -> None:
+    Refusing.failures = failures
+    with storage.local(storage.below(refusing, "whole")) as folder:
+        assert checkpoint.whole(folder)
+
+
+def test_an_unreachable_address_is_not_an_empty_one(refusing: str) -> None:
+    Refusing.failures = 1000
+    with (
+        pytest.raises(storage.UnreachableError, match=r"whole cannot be reached: connection reset by peer"),
+        storage.local(storage.below(refusing, "whole")),
+    ):
+        pass

@@ -145,6 +145,8 @@ def _winner_lines(winner: TrialResult, metric: str, folder: Path) -> list[str]:
     value = f"{metric} {winner.value:.4g}{error}{draws} at {winner.kimg:g} kimg"
     lines = [f"best: trial {winner.trial}, {value} ({winner.source})"]
     lines += [f"  {name:16}{short(value)}" for name, value in winner.params.items()]
+    used = [f"{name} {short(value)}" for name, value in winner.settled.items() if value != winner.params.get(name)]
+    lines += [f"  {'sampled with':16}{', '.join(used)}"] if used else []
     return [*lines, *(f"  {name:16}{folder / path}" for name, path in winner.pictures.items())]
 
 

@@ -74,7 +74,7 @@ def measure_checkpoint(request: MeasureRequest, say: Callable[[str], None]) -> d
         "features": evaluation.features,
         "samples": request.samples,
         "params": dict(spec.params),
-        "sampling": evaluation.sampling,
+        "sampling": evaluation.settled,
         "metrics": {**evaluation.metrics, "reference_loss": evaluation.metrics["loss"]},
     }
 

@@ -15,7 +15,7 @@ from tune_app.driver.pictures import write_pictures
 from tune_app.driver.session import Session
 from tune_app.driver.stopping import Stopping
 from tune_app.driver.tune_trial import TuneTrial
-from tune_app.experiment.events import Checkpointed, Decision, Event, Failed, FailureKind, Reported, finite_or_null
+from tune_app.experiment.events import Decision, Event, Failed, FailureKind, Reported, finite_or_null
 from tune_app.experiment.records import TrialRecord
 
 NEWEST_CHECKPOINTS = 2
@@ -58,14 +58,12 @@ class SweepScheduler(FIFOScheduler):
             return self._warmed_up(trial.trial_id)
         record = self._session.records.trials[trial.trial_id]
         decision: Decision = "continue"
-        with self._stopping.interruption.disk_writes():
+        with self._stopping.interruption.faults():
             report, message, checkpoint = result.get("report"), result.get("failed"), result.get("checkpoint")
             if isinstance(message, str):
                 decision = self._log_non_finite(record, message)
             elif isinstance(report, Report) and report.kimg > record.kimg:  # else it was computed again after a retry
-                decision = self._log_report(record, report)
-                if isinstance(checkpoint, str):
-                    self._log_checkpoint(record, checkpoint)
+                decision = self._log_report(record, report, str(checkpoint or ""))
                 trial.progressed = record.progressed
         if result.get("parked"):
             self._stopping.interruption.parked.add(record.id)
@@ -74,14 +72,14 @@ class SweepScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: object, trial: TuneTrial) -> None:
         """Log a failed trial."""
         failure = trial.failure
-        if trial.trial_id not in self._session.records.trials or failure is None:
-            return  # an actor that could not start; its first trial will report the reason
+        if trial.trial_id not in self._session.records.unfinished or failure is None:
+            return  # an actor that could not start, whose first trial will report the reason, or one of an ended trial
         if failure.disk:
             self._stopping.interruption.disk_error = failure.disk
             return
         if trial.grown:
             trial.grow()
-        with self._stopping.interruption.disk_writes():
+        with self._stopping.interruption.faults():
             folder = self._session.experiment.trial(trial.trial_id)
             folder.mkdir(exist_ok=True)
             write_file(folder / "error.txt", failure.traceback + "\n")
@@ -104,7 +102,7 @@ class SweepScheduler(FIFOScheduler):
         self._log_failure(record.id, "non_finite", message)
         return "stop"
 
-    def _log_report(self, record: TrialRecord, report: Report) -> Decision:
+    def _log_report(self, record: TrialRecord, report: Report, checkpoint: str) -> Decision:
         session, kimg = self._session, report.kimg
         decision: Decision = "continue"
         given: dict[str, object] = {}
@@ -119,11 +117,14 @@ class SweepScheduler(FIFOScheduler):
         reason = self._reason_to_stop(record, report) if decision == "continue" else ""
         if reason:
             decision, given = "stop", {**given, "reason": reason}
+        if checkpoint:
+            given["checkpoint"] = session.experiment.relative(session.experiment.trial(record.id) / checkpoint)
         pictures = write_pictures(session.experiment, record.id, f"{kimg:g}", report.pictures)
         report.pictures.clear()  # Tune keeps the last result of every trial in memory
         fields = {"time": session.log.now(), "trial": record.id, **vars(report), **given}
         logged = finite_or_null({**fields, "pictures": pictures, "decision": decision})
         session.log.append(Reported.model_validate(logged))
+        self._remove_old_checkpoints(record)
         return decision
 
     def _reason_to_stop(self, record: TrialRecord, report: Report) -> str:
@@ -131,21 +132,14 @@ class SweepScheduler(FIFOScheduler):
             return "person"
         return "budget" if report.rung and self._stopping.budget.spent else ""
 
-    def _log_checkpoint(self, record: TrialRecord, name: str) -> None:
-        """Log a checkpoint, and remove all but the newest two and the best."""
+    def _remove_old_checkpoints(self, record: TrialRecord) -> None:
+        """Remove all checkpoints but the newest two, that of the last rung and that of the best rung."""
         session, metric = self._session, self._session.metric
-        path = session.experiment.relative(session.experiment.trial(record.id) / name)
-        session.log.append(Checkpointed(time=session.log.now(), trial=record.id, kimg=record.kimg, path=path))
-        kept = {checkpoint.path for checkpoint in record.checkpoints[-NEWEST_CHECKPOINTS:]}
-        costs = {
-            report.kimg: sign(metric) * value
-            for report in record.rungs
-            if (value := report.metrics[metric]) is not None
-        }
-        measured = [(costs[one.kimg], one.path) for one in record.checkpoints if one.kimg in costs]
-        if measured:
-            kept.add(min(measured)[1])
-        for path in {checkpoint.path for checkpoint in record.checkpoints} - kept:
+        rungs = [report for report in record.rungs if record.checkpoint_at(report.kimg)]
+        best = min(rungs, key=lambda report: sign(metric) * (report.metrics[metric] or 0.0), default=None)
+        kept = {one.path for one in record.checkpoints[-NEWEST_CHECKPOINTS:]}
+        kept |= {record.checkpoint_at(one.kimg) or "" for one in (*rungs[-1:], *([best] if best else []))}
+        for path in {one.path for one in record.checkpoints} - kept:
             storage.remove(session.experiment.place(path, session.config.storage))
 
 

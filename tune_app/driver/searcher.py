@@ -44,7 +44,7 @@ class Searcher(SearchAlgorithm):
             return None
         if self._warm_ups:
             return self._warm_up()
-        with self._stopping.interruption.disk_writes():  # of the log and of the study
+        with self._stopping.interruption.faults():  # of the log and of the study
             return self._next()
         return None
 
@@ -66,10 +66,10 @@ class Searcher(SearchAlgorithm):
         """Log the end of a trial that Tune has finished with, or let it wait for another start."""
         self._with_tune.discard(trial_id)
         record = self._records.unfinished.get(trial_id)
-        if record is None or self._stopping.interruption.disk_error:
+        if record is None or self._stopping.interruption.broken:
             return
         if record.decided:
-            with self._stopping.interruption.disk_writes():
+            with self._stopping.interruption.faults():
                 self._log_end(record)
         elif error:  # Tune gives up a trial whose worker is lost while it starts, although it may be retried
             self._waiting.append(trial_id)

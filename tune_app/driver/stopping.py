@@ -94,16 +94,23 @@ class Interruption:
         """Trials that have written a checkpoint and wait."""
         self.disk_error: StorageError | None = None
         """Why the experiment can no longer be written."""
+        self.fault: Exception | None = None
+        """A bug of ours that ended the sweep."""
 
     @property
     def requested(self) -> bool:
         """True if the sweep must end as soon as it can."""
-        return self._signalled_at is not None or self.disk_error is not None
+        return self._signalled_at is not None or self.broken
+
+    @property
+    def broken(self) -> bool:
+        """True if the sweep cannot go on, because the disk failed or because of a bug."""
+        return self.disk_error is not None or self.fault is not None
 
     @property
     def complete(self) -> bool:
-        """True if the sweep can end now: all trials have parked, the wait for them is over, or the disk is broken."""
-        if self.disk_error:
+        """True if the sweep can end now: all trials have parked, the wait for them is over, or it cannot go on."""
+        if self.broken:
             return True
         if self._signalled_at is None:
             return False
@@ -123,6 +130,15 @@ class Interruption:
             self.disk_error = self.disk_error or error
         except OSError as error:
             self.disk_error = self.disk_error or StorageError.of(error, self._experiment.folder)
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Guard a callback of Tune: a bug of ours ends the sweep. Tune would count it as the trial's failure."""
+        try:
+            with self.disk_writes():
+                yield
+        except Exception as error:
+            self.fault = self.fault or error
 
     @contextmanager
     def signals(self) -> Iterator[None]:

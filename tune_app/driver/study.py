@@ -35,7 +35,7 @@ class StudyWriter:
         self.study = study
         self._storage = study._storage
         self._distributions = {name: distribution(p) for name, p in space.parameters.items()}
-        self._sampling = set(space.sampling)
+        self._sampling = space.sampling
         self._metrics = list(metrics)
         self._ids: dict[str, int] = {}
         self._last_rung: dict[str, Reported] = {}
@@ -90,7 +90,9 @@ class StudyWriter:
     def _write_end(self, end: Ended) -> None:
         trial_id, last = self._ids[end.trial], self._last_rung.pop(end.trial, None)
         for name, sampled in (last.sampling if last else {}).items():
-            if name in self._sampling:  # the best value of the inner search is known only now
+            # The best value of the inner search is known only now. Version 0.1 logged the value that was used, which
+            # need not be one of the choices.
+            if name in self._sampling and self._sampling[name].complaint(sampled) is None:
                 known = self._distributions[name]
                 self._storage.set_trial_param(trial_id, name, known.to_internal_repr(sampled), known)
         values = [value for metric in self._metrics if last and (value := last.metrics.get(metric)) is not None]

@@ -84,7 +84,7 @@ def resume_sweep(
             check_same_data(records, data, experiment)
             config = settle_gpu_share(config, cluster, data, console.note)
             with _disk_writes(experiment):
-                remove_leftovers(experiment, records, config.storage)
+                remove_leftovers(experiment, log, records, config.storage)
                 write_file(experiment.sweep_yaml, dump(config))
             _run_session(Session(config, experiment, log, records, cluster, data), console, changes)
     return experiment

@@ -44,11 +44,13 @@ def run_session(session: Session, console: Quiet, changes: Changes) -> None:
         try:
             summary = _run(session, Searcher(session, writer, stopping), scheduler, stopping, console)
         except (RayError, TuneError, ConnectionError) as error:
-            if not stopping.interruption.disk_error:
+            if not stopping.interruption.broken:
                 last_line = str(error).strip().splitlines()[-1]
                 raise TuneAppError(f"Ray failed: {last_line}", hint=hint) from error
         else:
             _notify(session, summary, console)
+    if stopping.interruption.fault:
+        raise stopping.interruption.fault
     if stopping.interruption.disk_error:
         raise StorageError(stopping.interruption.disk_error.message, hint=hint)
 

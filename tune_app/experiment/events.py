@@ -175,7 +175,9 @@ class Reported(TrialEvent):
     metrics: Metrics
     """Training losses, and at a rung the metrics. null: not a finite number."""
     sampling: Params = {}
-    """The best sampling setting of the evaluation."""
+    """The best sampling setting of the evaluation, as the space names it."""
+    settled: Params = {}
+    """That setting as it was used: with the raw step, the steps per level and the network evaluations."""
     curve: Table = []
     """Every sampling setting tried, with its metrics."""
     levels: Table = []
@@ -190,13 +192,18 @@ class Reported(TrialEvent):
     """Why the trial stops, if neither ASHA nor max_kimg stopped it: `budget` or `person`."""
     trusted: Annotated[bool | None, Expected("true, false or null")] = None
     """True if the rung was trusted at this report. Absent at the last rung and between rungs."""
+    checkpoint: Annotated[CheckpointPath | None, Expected("a path trials/TRIAL/FILE")] = None
+    """Folder of the checkpoint written at this report, relative to the experiment."""
 
     def paths(self) -> list[str]:
-        return list(self.pictures.values())
+        return [*self.pictures.values(), *([self.checkpoint] if self.checkpoint else [])]
 
 
 class Checkpointed(TrialEvent):
-    """A trial wrote a checkpoint."""
+    """A trial wrote a checkpoint. Version 0.1 logged this after each report; now it is only logged on a resume.
+
+    The resume logs it for a checkpoint of the last report that was written before the driver died.
+    """
 
     event: Literal["checkpointed"] = "checkpointed"
     kimg: NotNegative
@@ -231,7 +238,9 @@ class Rechecked(TrialEvent):
     seconds: NotNegative
     """Seconds that the re-evaluation took."""
     sampling: Params
-    """Sampling setting of the draws."""
+    """Sampling setting of the draws, as the space names it."""
+    settled: Params = {}
+    """That setting as it was used."""
     draws: Draws
     """Metrics of each draw, with the re-evaluation's samples and network evaluations."""
     same: Draws

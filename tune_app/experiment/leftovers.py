@@ -1,23 +1,40 @@
-"""Files that a killed process left half-written."""
+"""Files that a killed driver or worker left in an experiment."""
 
 import shutil
 
-from trainables import storage
+from trainables import checkpoint, storage
 from trainables.files import UNFINISHED
+from trainables.trial import images
+from tune_app.experiment.events import Checkpointed
 from tune_app.experiment.folder import PARK_FILE, Experiment
-from tune_app.experiment.records import Records
+from tune_app.experiment.log import EventLog
+from tune_app.experiment.records import Records, TrialRecord
 
 
-def remove_leftovers(experiment: Experiment, records: Records, address: str | None) -> None:
-    """Remove old requests, temporary files, and checkpoints of unfinished trials that the log does not name."""
-    logged = {checkpoint.path for record in records.trials.values() for checkpoint in record.checkpoints}
+def remove_leftovers(experiment: Experiment, log: EventLog, records: Records, address: str | None) -> None:
+    """Remove old requests, temporary files, and checkpoints of unfinished trials that the log does not name.
+
+    Log a checkpoint of a trial's last report instead, if it is whole: the driver died before it could.
+    """
     shutil.rmtree(experiment.requests, ignore_errors=True)
     storage.remove(experiment.place(PARK_FILE, address))
     for record in records.unfinished.values():
-        trial = f"trials/{record.id}"
-        for name in storage.names(experiment.place(trial, address)):
-            if name.startswith("checkpoint_") and f"{trial}/{name}" not in logged:
-                storage.remove(experiment.place(f"{trial}/{name}", address))
+        logged = {one.path for one in record.checkpoints}
+        for name in storage.names(experiment.place(f"trials/{record.id}", address)):
+            path = f"trials/{record.id}/{name}"
+            if not name.startswith("checkpoint_") or path in logged:
+                continue
+            if _is_of_last_report(record, name, experiment.place(path, address)):
+                log.append(Checkpointed(time=log.now(), trial=record.id, kimg=record.kimg, path=path))
+            else:
+                storage.remove(experiment.place(path, address))
     for folder in (experiment.folder, *(experiment.trial(trial) for trial in records.unfinished)):
-        for path in folder.glob(f"{UNFINISHED}*"):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        for left in folder.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _is_of_last_report(record: TrialRecord, name: str, place: str) -> bool:
+    if name != checkpoint.name_at(images(record.kimg)):
+        return False
+    with storage.local(place) as folder:
+        return checkpoint.whole(folder)

@@ -87,8 +87,11 @@ class TrialResult:
     kimg: float
     params: dict[str, Scalar]
     """Parameters of the trial, with the best sampling setting."""
+    settled: dict[str, Scalar]
+    """The sampling setting as it was used, with derived values such as the raw step."""
     pictures: dict[str, str]
     checkpoint: str | None
+    """The checkpoint written at `kimg`, relative to the experiment; None if it is missing."""
     state: str
     source: str
     features: str
@@ -99,6 +102,7 @@ def trial_result(record: TrialRecord, metric: str) -> TrialResult:
     """Return the result of a trial that has reached a rung."""
     rung, fresh = record.rungs[-1], fresh_estimate(record, metric)
     recheck = record.recheck
+    measured = recheck if recheck and fresh else rung
     value, stderr = fresh or (rung.metrics.get(metric), rung.metrics.get(f"{metric}_stderr"))
     return TrialResult(
         trial=record.id,
@@ -107,9 +111,10 @@ def trial_result(record: TrialRecord, metric: str) -> TrialResult:
         sweep_value=rung.metrics.get(metric),
         draws=len(recheck.draws) if recheck and fresh else 0,
         kimg=rung.kimg,
-        params={**record.params, **(recheck.sampling if recheck and fresh else rung.sampling)},
+        params={**record.params, **measured.sampling},
+        settled=measured.settled,
         pictures={**rung.pictures, **(recheck.pictures if recheck else {})},
-        checkpoint=record.checkpoints[-1].path if record.checkpoints else None,
+        checkpoint=record.checkpoint_at(rung.kimg),
         state=record.state,
         source=record.source,
         features=rung.features,

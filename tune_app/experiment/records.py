@@ -80,6 +80,10 @@ class TrialRecord:
         """True if the log already says that the trial runs no further."""
         return self.failed_for_good or bool(self.reports and self.reports[-1].decision == "stop")
 
+    def checkpoint_at(self, kimg: float) -> str | None:
+        """Return the checkpoint written at `kimg`, relative to the experiment, or None."""
+        return next((one.path for one in reversed(self.checkpoints) if one.kimg == kimg), None)
+
     @property
     def rungs(self) -> list[Reported]:
         """Reports at rungs."""
@@ -139,9 +143,7 @@ class Records:
             case Reported():
                 self._add_report(self.trials[event.trial], event)
             case Checkpointed():
-                record = self.trials[event.trial]
-                record.checkpoints.append(event)
-                record.progressed = True
+                self._add_checkpoint(self.trials[event.trial], event)
             case Failed():
                 self._add_failure(self.trials[event.trial], event)
             case Rechecked():
@@ -169,6 +171,13 @@ class Records:
         self._spent["gpu_hours"] += hours * (resources.get("gpu", 0.0) if record.gpu is None else record.gpu)
         self._spent["kimg"] += report.kimg - record.kimg
         record.reports.append(report)
+        if report.checkpoint:
+            saved = Checkpointed(time=report.time, trial=report.trial, kimg=report.kimg, path=report.checkpoint)
+            self._add_checkpoint(record, saved)
+
+    def _add_checkpoint(self, record: TrialRecord, checkpoint: Checkpointed) -> None:
+        record.checkpoints.append(checkpoint)
+        record.progressed = True
 
     def _add_failure(self, record: TrialRecord, failure: Failed) -> None:
         grows = "gpu" in failure.model_fields_set

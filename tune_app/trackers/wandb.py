@@ -135,7 +135,8 @@ class WandbMirror:
         for step in range(self._next_report[record.id], len(record.reports)):
             run.log(self._history_row(record, step), step=step)
             if record.reports[step].sampling:
-                run.config.update(record.reports[step].sampling, allow_val_change=True)  # type: ignore[no-untyped-call]
+                chosen = {**record.reports[step].sampling, "settled": record.reports[step].settled}
+                run.config.update(chosen, allow_val_change=True)  # type: ignore[no-untyped-call]
             self._next_report[record.id] = step + 1
         if record.ended:
             reason = record.reason if record.state != "failed" else record.failures[-1].message
@@ -227,13 +228,12 @@ class WandbMirror:
         winner = best(records.trials.values(), metric)
         if winner is None or records.state == "interrupted" or self._sweep.concluded == records.ended_at:
             return
-        run = self._open(api, winner)
+        run, result = self._open(api, winner), trial_result(winner, metric)
         with reaching_wandb():
-            value = f"{metric} {trial_result(winner, metric).value:.4g}"
-            run.alert(f"{self._config.name}: {records.state}", f"best trial {winner.id}, {value}")
-            if self._config.wandb.log_model and winner.checkpoints:
+            run.alert(f"{self._config.name}: {records.state}", f"best trial {winner.id}, {metric} {result.value:.4g}")
+            if self._config.wandb.log_model and result.checkpoint:
                 artifact = wandb.Artifact(self._experiment.folder.name, type="model", metadata=dict(winner.params))
-                with storage.local(self._experiment.checkpoints(winner, self._config.storage)[0]) as folder:
+                with storage.local(self._experiment.place(result.checkpoint, self._config.storage)) as folder:
                     artifact.add_dir(str(folder))
                     run.log_artifact(artifact, aliases=["best"])
         self._finish(winner.id, exit_code=0)

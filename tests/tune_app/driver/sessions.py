@@ -17,13 +17,13 @@ from tune_app.experiment.records import Records
 
 
 class LocalSession:
-    """The parts of a session with one slot, and the searcher on top of them."""
+    """The parts of a session, and the searcher on top of them."""
 
-    def __init__(self, config: SweepConfig, folder: Path) -> None:
+    def __init__(self, config: SweepConfig, folder: Path, slots: int = 1) -> None:
         experiment = create(folder, config.name)
         self.log, self.records = EventLog(experiment.events), Records()
         self.log.subscribe(self.records.apply)
-        cluster = Cluster(cpus=1, gpus=1, slots=1, local=True, scratch=folder)
+        cluster = Cluster(cpus=1, gpus=1, slots=slots, local=True, scratch=folder)
         self.session = Session(config, experiment, self.log, self.records, cluster, SharedData())
         self.writer: StudyWriter = rebuild_study(experiment, config, [])
         self.log.listen(self.writer)

@@ -14,7 +14,7 @@ from tests.tune_app.driver.sessions import LocalSession
 from trainables.trial import Report
 from tune_app.config.load import load
 from tune_app.driver.scheduler import SweepScheduler, make_rung_book
-from tune_app.experiment.events import Checkpointed, Failed, Reported
+from tune_app.experiment.events import Failed, Reported
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own
 ALWAYS_TRUSTED = {"scheduler.trust": "null", "scheduler.max_kimg": 9.0, "scheduler.grace_kimg": 3.0}
@@ -75,5 +75,5 @@ def test_the_newest_two_checkpoints_and_the_best_one_are_kept(local: LocalSessio
     for number, (kimg, value) in enumerate(((1.0, None), (3.0, 0.9), (4.0, None), (5.0, None), (9.0, 0.6))):
         (folder / f"checkpoint_{number}").mkdir(parents=True)
         sweep.report("0000", kimg, value, f"checkpoint_{number}")
-    assert len([event for event in local.log.events if isinstance(event, Checkpointed)]) == 5
+    assert [one.kimg for one in local.records.trials["0000"].checkpoints] == [1, 3, 4, 5, 9]
     assert {path.name for path in folder.iterdir()} == {"checkpoint_1", "checkpoint_3", "checkpoint_4"}
