@@ -81,7 +81,7 @@ class SweepScheduler(FIFOScheduler):
             trial.grow()
         with self._stopping.interruption.faults():
             folder = self._session.experiment.trial(trial.trial_id)
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             write_file(folder / "error.txt", failure.traceback + "\n")
             self._log_failure(trial.trial_id, failure.kind, failure.message, trial)
             trial.config["checkpoints"] = self._session.checkpoints(trial.trial_id)

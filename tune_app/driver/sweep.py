@@ -18,7 +18,7 @@ from tune_app.driver.shared_data import check_same_data, prepare_data
 from tune_app.errors import InputError, StorageError
 from tune_app.experiment.changes import Changes, accepted_changes, check_trials
 from tune_app.experiment.folder import Experiment
-from tune_app.experiment.leftovers import remove_leftovers
+from tune_app.experiment.leftovers import remove_leftovers, restarting_trials
 from tune_app.experiment.lock import resume_lock
 from tune_app.experiment.log import EventLog
 from tune_app.experiment.out_folder import check_writable, create
@@ -84,7 +84,10 @@ def resume_sweep(
             check_same_data(records, data, experiment)
             config = settle_gpu_share(config, cluster, data, console.note)
             with _disk_writes(experiment):
+                experiment.trials.mkdir(exist_ok=True)
                 remove_leftovers(experiment, log, records, config.storage)
+                if restarting := restarting_trials(experiment, records, config.storage):
+                    console.note(f"no checkpoint is left of trials that start over: {', '.join(restarting)}")
                 write_file(experiment.sweep_yaml, dump(config))
             _run_session(Session(config, experiment, log, records, cluster, data), console, changes)
     return experiment

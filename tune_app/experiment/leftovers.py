@@ -33,6 +33,17 @@ def remove_leftovers(experiment: Experiment, log: EventLog, records: Records, ad
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
+def restarting_trials(experiment: Experiment, records: Records, address: str | None) -> list[str]:
+    """Return the unfinished trials that start over because none of their checkpoints is left."""
+    return [
+        record.id
+        for record in records.unfinished.values()
+        if record.reports
+        and not record.decided
+        and not any(storage.exists(place) for place in experiment.checkpoints(record, address))
+    ]
+
+
 def _is_of_last_report(record: TrialRecord, name: str, place: str) -> bool:
     if name != checkpoint.name_at(images(record.kimg)):
         return False

@@ -12,7 +12,7 @@ from tests.events import asked, changed, ended, reported, started
 from trainables import checkpoint
 from tune_app.experiment.events import Event
 from tune_app.experiment.folder import PARK_FILE, Experiment
-from tune_app.experiment.leftovers import remove_leftovers
+from tune_app.experiment.leftovers import remove_leftovers, restarting_trials
 from tune_app.experiment.log import EventLog
 from tune_app.experiment.out_folder import create
 from tune_app.experiment.records import Records
@@ -116,3 +116,14 @@ def test_requests_the_park_file_and_half_written_files_are_removed(kill: Callabl
     killed.clean()
     assert {path.name for path in folder.iterdir()} == {"events.jsonl", "trials"}
     assert not list(killed.experiment.trial("0000").iterdir())
+
+
+def test_trials_without_a_checkpoint_start_over(kill: Callable[..., Killed]) -> None:
+    saved = {trial: f"trials/{trial}/checkpoint_000001000" for trial in ("0000", "0001", "0002")}
+    killed = kill(
+        *(event for trial in saved for event in (asked(trial), changed(reported(trial, 1.0), checkpoint=saved[trial]))),
+        reported("0002", 2.0, "stop"),
+        asked("0003"),
+    )
+    killed.save("checkpoint_000001000", "0000")
+    assert restarting_trials(killed.experiment, killed.records, None) == ["0001"]
