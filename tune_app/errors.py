@@ -17,6 +17,10 @@ class TuneAppError(Exception):
         self.hint = hint
 
 
+class RayDiedError(TuneAppError):
+    """A process of Ray died. The log keeps all reports, and the sweep can be resumed."""
+
+
 class InputError(TuneAppError):
     """The input was wrong, and nothing ran."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.contract import RunSpec
+from tune_app.cluster.health import results
 from tune_app.cluster.ray_switches import (
     FOR_A_JOINED_CLUSTER,
     FOR_A_PRIVATE_RAY,
@@ -262,7 +263,9 @@ def _check_fits(resources: ResourcesConfig, nodes: list[Node], where: str) -> No
     )
 
 
-def prepared(spec: RunSpec, *, features: str, saved: bytes, fid: bool) -> tuple[Prepared, ObjectRef]:
+def prepared(
+    spec: RunSpec, *, features: str, saved: bytes, fid: bool, note: Callable[[str], None]
+) -> tuple[Prepared, ObjectRef]:
     """Decode the data and make the sample metrics on a worker, before the first trial starts.
 
     Return the driver's summary of both, and the reference to the sample metrics in Ray's object store. Raise InputError
@@ -275,8 +278,10 @@ def prepared(spec: RunSpec, *, features: str, saved: bytes, fid: bool) -> tuple[
     from trainables.ray_worker import prepare
 
     kept, sample_metrics = ray.remote(prepare).options(num_returns=2).remote(spec, features, saved, fid)
+    what = f"preparing the images of {spec.data.name} and their features"
+    note(what)
     try:
-        return ray.get(kept), sample_metrics
+        return results([kept], what, note)[0], sample_metrics
     except RayTaskError as error:
         if isinstance(error.cause, DataError):
             raise InputError(f"{error.cause.key}: {error.cause}") from None

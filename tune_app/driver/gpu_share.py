@@ -5,6 +5,7 @@ from itertools import product
 
 from search_spaces.distributions import Categorical, Scalar
 from trainables.gpu_memory import Need
+from tune_app.cluster.health import results
 from tune_app.cluster.ray import Cluster
 from tune_app.cluster.slots import share
 from tune_app.config.schema import SweepConfig
@@ -27,7 +28,7 @@ def settle_gpu_share(
         return config
     gpu = 0.0
     for kind in _kinds():
-        worst = max(_measure(config, kind, data), key=lambda need: need.gb / need.gpu_gb)
+        worst = max(_measure(config, kind, data, note), key=lambda need: need.gb / need.gpu_gb)
         fitting = share(worst.gb, worst.gpu_gb)
         if fitting is None:
             raise InputError(
@@ -70,7 +71,7 @@ def _kinds() -> list[str | None]:
     return sorted(name for name in ray.cluster_resources() if name.startswith(ACCELERATOR)) or [None]
 
 
-def _measure(config: SweepConfig, kind: str | None, data: SharedData) -> list[Need]:
+def _measure(config: SweepConfig, kind: str | None, data: SharedData, note: Callable[[str], None]) -> list[Need]:
     """Return the memory that each of the largest models needs on a GPU of that kind."""
     import ray
     from ray.exceptions import RayTaskError
@@ -81,7 +82,8 @@ def _measure(config: SweepConfig, kind: str | None, data: SharedData) -> list[Ne
     task = ray.remote(need).options(num_gpus=1, num_cpus=config.resources.cpu, max_retries=0, **of_kind)
     runs = [run_spec(config, params, seed=0) for params in largest(config)]
     try:
-        return [Need(*need) for need in ray.get([task.remote(run, data.sample_metrics) for run in runs])]
+        tasks = [task.remote(run, data.sample_metrics) for run in runs]
+        return [Need(*need) for need in results(tasks, "measuring the memory of the largest models on a GPU", note)]
     except RayTaskError as error:
         raise InputError(
             f"resources.gpu: auto: the largest model of the search could not be tried: {error.cause}",

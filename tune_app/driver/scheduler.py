@@ -1,6 +1,7 @@
 """The scheduler logs every result, checkpoint and failure that Tune receives, with ASHA's decision."""
 
-from collections.abc import Callable, Iterable, MutableSequence
+import time
+from collections.abc import Iterable, MutableSequence
 from math import isfinite
 
 from ray.tune import Callback, Stopper
@@ -10,13 +11,16 @@ from trainables import storage
 from trainables.catalog import sign
 from trainables.files import write_file
 from trainables.trial import Report
+from tune_app.cluster.health import NOTE_SECONDS
+from tune_app.cluster.slots import described
 from tune_app.driver.asha import RungBook, Trust
 from tune_app.driver.pictures import write_pictures
 from tune_app.driver.session import Session
-from tune_app.driver.stopping import Stopping
+from tune_app.driver.stopping import LeaveTune, Stopping
 from tune_app.driver.tune_trial import TuneTrial
 from tune_app.experiment.events import Decision, Event, Failed, FailureKind, Reported, finite_or_null
 from tune_app.experiment.records import TrialRecord
+from tune_app.trackers.console import Quiet
 
 NEWEST_CHECKPOINTS = 2
 MOST_TUNE_TRIALS = 256
@@ -72,6 +76,8 @@ class SweepScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: object, trial: TuneTrial) -> None:
         """Log a failed trial."""
         failure = trial.failure
+        if failure and failure.kind == "worker_lost":
+            self._stopping.leave_if_dying()
         if trial.trial_id not in self._session.records.unfinished or failure is None:
             return  # an actor that could not start, whose first trial will report the reason, or one of an ended trial
         if failure.disk:
@@ -144,19 +150,33 @@ class SweepScheduler(FIFOScheduler):
 
 
 class SweepCallback(Callback):
-    """Tune's callback: redraws the console and drops ended trials from Tune's list."""
+    """Tune's callback: redraws the console, says why nothing runs, and drops ended trials from Tune's list."""
 
-    def __init__(self, pulse: Callable[[], None]) -> None:
-        self._pulse = pulse
+    def __init__(self, session: Session, stopping: Stopping, console: Quiet) -> None:
+        self._session, self._stopping, self._console = session, stopping, console
+        self._ran = time.monotonic()
 
     def on_step_end(self, iteration: int, trials: MutableSequence[TuneTrial], **_: object) -> None:
         """Keep Tune's own list short, because Tune walks it several times per step."""
-        self._pulse()
+        self._console.pulse()
+        if any(trial.status == TuneTrial.RUNNING for trial in trials):
+            self._ran = time.monotonic()
+        elif time.monotonic() - self._ran >= NOTE_SECONDS:
+            self._ran = time.monotonic()
+            self._console.note(self._reason())
         if len(trials) > MOST_TUNE_TRIALS:
             trials[:] = [trial for trial in trials if not trial.is_finished()] or trials[-1:]
 
     def __getstate__(self) -> dict[str, object]:
         return {}
+
+    def _reason(self) -> str:
+        """Return why no trial runs."""
+        if self._stopping.requests.hold:
+            return "no trial runs: the sweep is on hold until somebody resumes it in W&B"
+        resources = self._session.cluster.resources
+        needed = described([{"CPU": resources.cpu, "GPU": resources.gpus}])
+        return f"no trial runs: waiting for a node with {needed}"
 
 
 class SweepStopper(Stopper):
@@ -169,9 +189,11 @@ class SweepStopper(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Return True if the sweep ends now."""
+        """Return False. Raise LeaveTune if the sweep ends now."""
         self._stopping.poll()
-        return self._stopping.interruption.complete
+        if self._stopping.interruption.complete:
+            raise LeaveTune
+        return False
 
     def __getstate__(self) -> dict[str, object]:
         return {}

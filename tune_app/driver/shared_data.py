@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ class SharedData:
     sample_metrics: ObjectRef | None = None
 
 
-def prepare_data(config: SweepConfig, experiment: Experiment | None = None) -> SharedData:
+def prepare_data(config: SweepConfig, note: Callable[[str], None], experiment: Experiment | None = None) -> SharedData:
     """Decode the images and prepare the sample metrics, once for all trials.
 
     With `experiment`, use the features that it started with. Raise InputError if the data or features cannot be used.
@@ -44,7 +45,11 @@ def prepare_data(config: SweepConfig, experiment: Experiment | None = None) -> S
     saved = experiment.features.read_bytes() if experiment and experiment.features.is_file() else b""
     fid = config.evaluation.final_samples >= FID_IMAGES or config.recheck.samples >= FID_IMAGES
     summary, sample_metrics = prepared(
-        run_spec(config, {}, seed=0), features=_absolute(config.evaluation.features), saved=saved, fid=fid
+        run_spec(config, {}, seed=0),
+        features=_absolute(config.evaluation.features),
+        saved=saved,
+        fid=fid,
+        note=note,
     )
     if len(summary.features) < 2 and any(one.name == "kid_alt" for one in config.objectives):
         raise InputError("metric.name: kid_alt needs a second feature set, which needs images with labels")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from trainables import storage
+from tune_app.cluster.health import dead_process
 from tune_app.config.schema import BudgetConfig
 from tune_app.errors import StorageError
 from tune_app.experiment.folder import Experiment
@@ -17,8 +18,18 @@ from tune_app.experiment.records import Records, TrialRecord
 from tune_app.experiment.requests import take_requests
 
 GRACE_SECONDS = 12.0
-"""How long an interrupted sweep waits for its trials to park. Tune then takes up to 10 s to end their workers."""
+"""How long an interrupted sweep waits for its trials to park."""
 POLL_SECONDS = 0.5
+DYING_SECONDS = 0.3
+"""How much later than a worker the processes of Ray may die that took it along."""
+INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class LeaveTune(BaseException):
+    """Leaves Tune without its clean-up, which waits for workers and for Ray's processes. Tune does not catch this.
+
+    The end of the session ends the workers. The argument is the process of Ray that died, if one did.
+    """
 
 
 class Budget:
@@ -142,14 +153,18 @@ class Interruption:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM: at the first, trials park and the sweep ends; at the second, it ends at once."""
+        """Handle SIGINT, SIGTERM and SIGHUP: after the first, trials park; at the second, the sweep ends at once.
+
+        SIGHUP stays ignored if it was, as under nohup.
+        """
 
         def interrupt(*_: object) -> None:
             if self._signalled_at is not None:
                 os._exit(130)
             self._signalled_at = time.monotonic()
 
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [number for number in INTERRUPTING if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, interrupt) for number in numbers}
         try:
             yield
         finally:
@@ -171,9 +186,18 @@ class Stopping:
         return cls(Budget(limits, records), Requests(experiment, records), Interruption(experiment, records, park_file))
 
     def poll(self) -> None:
-        """Read new requests."""
+        """Read new requests. Raise LeaveTune if a process of Ray has died."""
+        if process := dead_process():
+            raise LeaveTune(process)
         with self.interruption.disk_writes():
             self.requests.poll()
+
+    def leave_if_dying(self) -> None:
+        """Raise LeaveTune if a lost worker is part of the end of Ray, as after a signal to the process group."""
+        if self.interruption.requested:
+            raise LeaveTune
+        time.sleep(DYING_SECONDS)
+        self.poll()
 
     @property
     def no_more_trials(self) -> bool:

@@ -15,7 +15,7 @@ from tune_app.driver.gpu_share import settle_gpu_share
 from tune_app.driver.manifest import make_manifest
 from tune_app.driver.session import Session
 from tune_app.driver.shared_data import check_same_data, prepare_data
-from tune_app.errors import InputError, StorageError
+from tune_app.errors import InputError, RayDiedError, StorageError
 from tune_app.experiment.changes import Changes, accepted_changes, check_trials
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.leftovers import remove_leftovers, restarting_trials
@@ -45,19 +45,22 @@ def run_sweep(
     path = config.data.path
     if path and not address and not Path(path).expanduser().is_dir():
         raise InputError(f"data: {path} is not a folder")
-    with ray_cluster.started(config.resources, address, console.note) as cluster:
-        check_shared(out, config.storage)
-        data = prepare_data(config)
-        config = settle_gpu_share(config, cluster, data, console.note)
-        experiment = create(out, config.name, only=only)
-        with resume_lock(experiment.folder):
-            with _disk_writes(experiment):
-                if data.cnn:
-                    write_file(experiment.features, data.cnn)
-                write_file(experiment.sweep_yaml, dump(config))
-                write_json(experiment.manifest, make_manifest(config, cluster, data, about or {}))
-            with closing(EventLog(experiment.events)) as log:
-                _run_session(Session(config, experiment, log, _fold(log), cluster, data), console)
+    try:
+        with ray_cluster.started(config.resources, address, console.note) as cluster:
+            check_shared(out, config.storage)
+            data = prepare_data(config, console.note)
+            config = settle_gpu_share(config, cluster, data, console.note)
+            experiment = create(out, config.name, only=only)
+            with resume_lock(experiment.folder):
+                with _disk_writes(experiment):
+                    if data.cnn:
+                        write_file(experiment.features, data.cnn)
+                    write_file(experiment.sweep_yaml, dump(config))
+                    write_json(experiment.manifest, make_manifest(config, cluster, data, about or {}))
+                with closing(EventLog(experiment.events)) as log:
+                    _run_session(Session(config, experiment, log, _fold(log), cluster, data), console)
+    except RayDiedError as error:
+        _resume_after(error, experiment, address, console)
     return experiment
 
 
@@ -70,6 +73,22 @@ def resume_sweep(
     nothing has changed on disk.
     """
     console = console or Quiet()
+    try:
+        _resume(experiment, config, address, console)
+    except RayDiedError as error:
+        _resume_after(error, experiment, address, console)
+    return experiment
+
+
+def _resume_after(error: RayDiedError, experiment: Experiment, address: str | None, console: Quiet) -> None:
+    """Resume on a new private Ray. Raise `error` again if the cluster is not ours to start."""
+    if address:
+        raise error
+    console.note(f"{error.message}; starting Ray again")
+    _resume(experiment, experiment.config(), None, console)
+
+
+def _resume(experiment: Experiment, config: SweepConfig, address: str | None, console: Quiet) -> None:
     with resume_lock(experiment.folder), closing(EventLog(experiment.events)) as log:
         records = _fold(log)
         before = restored(records.config, experiment.events) if records.config else config
@@ -80,7 +99,7 @@ def resume_sweep(
         check_trials(experiment, records, config)
         with ray_cluster.started(config.resources, address, console.note) as cluster:
             check_shared(experiment.folder, config.storage)
-            data = prepare_data(config, experiment)
+            data = prepare_data(config, console.note, experiment)
             check_same_data(records, data, experiment)
             config = settle_gpu_share(config, cluster, data, console.note)
             with _disk_writes(experiment):
@@ -90,7 +109,6 @@ def resume_sweep(
                     console.note(f"no checkpoint is left of trials that start over: {', '.join(restarting)}")
                 write_file(experiment.sweep_yaml, dump(config))
             _run_session(Session(config, experiment, log, records, cluster, data), console, changes)
-    return experiment
 
 
 def _fold(log: EventLog) -> Records:

@@ -18,9 +18,9 @@ from tune_app.driver.recheck import recheck
 from tune_app.driver.scheduler import SweepCallback, SweepScheduler, SweepStopper, make_rung_book
 from tune_app.driver.searcher import Searcher
 from tune_app.driver.session import Session
-from tune_app.driver.stopping import Stopping
+from tune_app.driver.stopping import LeaveTune, Stopping
 from tune_app.driver.study import StudyWriter, rebuild_study
-from tune_app.errors import StorageError, TuneAppError
+from tune_app.errors import RayDiedError, StorageError, TuneAppError
 from tune_app.experiment.changes import Changes
 from tune_app.experiment.events import SweepEnded, SweepResumed, SweepStarted, SweepState
 from tune_app.trackers.console import Quiet
@@ -37,7 +37,6 @@ def run_session(session: Session, console: Quiet, changes: Changes) -> None:
     """
     experiment = session.experiment
     stopping = Stopping.of(session.config.budget, experiment, session.records, session.park_file)
-    hint = f"when this is fixed, resume with: python -m tune_app resume {experiment.shown}"
     scheduler = SweepScheduler(session, make_rung_book(session), stopping)
     writer = _open_study(session, stopping, changes)
     if writer:
@@ -46,13 +45,13 @@ def run_session(session: Session, console: Quiet, changes: Changes) -> None:
         except (RayError, TuneError, ConnectionError) as error:
             if not stopping.interruption.broken:
                 last_line = str(error).strip().splitlines()[-1]
-                raise TuneAppError(f"Ray failed: {last_line}", hint=hint) from error
+                raise TuneAppError(f"Ray failed: {last_line}", hint=_hint(session)) from error
         else:
             _notify(session, summary, console)
     if stopping.interruption.fault:
         raise stopping.interruption.fault
     if stopping.interruption.disk_error:
-        raise StorageError(stopping.interruption.disk_error.message, hint=hint)
+        raise StorageError(stopping.interruption.disk_error.message, hint=_hint(session))
 
 
 def _open_study(session: Session, stopping: Stopping, changes: Changes) -> StudyWriter | None:
@@ -75,13 +74,28 @@ def _run(
         state: SweepState = "interrupted"
         try:
             with _closing(console), stopping.interruption.signals():
-                _run_tune(session, searcher, scheduler, stopping, console)
-                if _end_state(session, stopping) in ("completed", "budget") and not stopping.requests.end_sweep:
-                    recheck(session, stopping, console.note)
+                _run_to_end(session, searcher, scheduler, stopping, console)
             state = _end_state(session, stopping)
         finally:
             summary = _log_end(session, stopping, state)
     return summary
+
+
+def _run_to_end(
+    session: Session, searcher: Searcher, scheduler: SweepScheduler, stopping: Stopping, console: Quiet
+) -> None:
+    """Run the trials and the re-evaluation. Raise RayDiedError if a process of Ray died on its own."""
+    try:
+        _run_tune(session, searcher, scheduler, stopping, console)
+        if _end_state(session, stopping) in ("completed", "budget") and not stopping.requests.end_sweep:
+            recheck(session, stopping, console.note)
+    except LeaveTune as leave:
+        if leave.args and not stopping.interruption.requested:
+            raise RayDiedError(f"{leave} died", hint=_hint(session)) from None
+
+
+def _hint(session: Session) -> str:
+    return f"when this is fixed, resume with: python -m tune_app resume {session.experiment.shown}"
 
 
 def _log_start(session: Session, changes: Changes) -> None:
@@ -125,7 +139,7 @@ def _run_tune(
         search_alg=searcher,
         scheduler=scheduler,
         stop=SweepStopper(stopping),
-        callbacks=[SweepCallback(console.pulse)],
+        callbacks=[SweepCallback(session, stopping, console)],
         reuse_actors=session.reuses_actors,
         raise_on_failed_trial=False,
         verbose=0,
