@@ -201,6 +201,11 @@ class FailuresConfig(Block):
     """Number of times that a trial is started again from its last checkpoint."""
     checkpoint_kimg: float | None = Field(default=None, gt=0)
     """Smallest interval between two checkpoints in kimg. null writes one at every report. Rungs always write one."""
+    trial_timeout: float | None = Field(default=None, gt=0)
+    """Longest time between two reports of a trial in seconds, after which its worker is ended and the trial retried.
+
+    null allows 20 times the trial's longest report, and at least 10 minutes.
+    """
 
 
 class WandbConfig(Block):

@@ -27,7 +27,7 @@ def recheck(session: Session, stopping: Stopping, note: Callable[[str], None]) -
     names = ", ".join(record.id for record in waiting)
     note(f"re-evaluating the best {len(waiting)} trials with fresh seeds: {names}")
     running: dict[ray.ObjectRef, TrialRecord] = {}
-    while (waiting or running) and not stopping.interruption.requested:
+    while (waiting or running) and not (stopping.interruption.requested or stopping.budget.spent):
         while waiting and len(running) < session.cluster.slots:
             record = waiting.pop(0)
             running[_start(session, record)] = record
@@ -43,6 +43,8 @@ def recheck(session: Session, stopping: Stopping, note: Callable[[str], None]) -
         stopping.poll()
     for object_ref in running:
         ray.cancel(object_ref, force=True)
+    if stopping.budget.spent and (left := [*waiting, *running.values()]):
+        note(f"the budget is spent; not re-evaluated: {', '.join(record.id for record in left)}")
 
 
 def _best(session: Session) -> list[TrialRecord]:

@@ -20,6 +20,8 @@ from tune_app.experiment.requests import take_requests
 GRACE_SECONDS = 12.0
 """How long an interrupted sweep waits for its trials to park."""
 POLL_SECONDS = 0.5
+OVERRUN_SECONDS, OVERRUN_SHARE = 60.0, 0.05
+"""How long trials may run on after a limit is reached: the larger of seconds and a share of the hours."""
 DYING_SECONDS = 0.3
 """How much later than a worker the processes of Ray may die that took it along."""
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -39,6 +41,7 @@ class Budget:
         self._limits = {name: limit for name, limit in limits.model_dump().items() if limit is not None}
         self._records, self._clock = records, clock
         self._hours_before, self._began = records.hours, clock()
+        self._spent_at: float | None = None
 
     @property
     def hours(self) -> float:
@@ -48,10 +51,18 @@ class Budget:
     @property
     def spent(self) -> bool:
         """True if a limit is reached. Then no trial starts, and running ones stop at their next rung."""
-        if not self._limits:
-            return False
+        if not self._limits or self._spent_at is not None:
+            return self._spent_at is not None
         cost = {**self._records.cost(), "hours": self.hours}
-        return any(cost[name] >= limit for name, limit in self._limits.items())
+        if any(cost[name] >= limit for name, limit in self._limits.items()):
+            self._spent_at = self._clock()
+        return self._spent_at is not None
+
+    @property
+    def overrun(self) -> bool:
+        """True if no rung came for a while after a limit was reached. Then running trials park, and the sweep ends."""
+        allowed = max(OVERRUN_SECONDS, OVERRUN_SHARE * 3600 * self._limits.get("hours", 0.0))
+        return self.spent and self._clock() - (self._spent_at or 0.0) > allowed
 
 
 class Requests:
@@ -107,6 +118,10 @@ class Interruption:
         """Why the experiment can no longer be written."""
         self.fault: Exception | None = None
         """A bug of ours that ended the sweep."""
+
+    def request(self) -> None:
+        """Have running trials park, and end the sweep."""
+        self._signalled_at = self._signalled_at or time.monotonic()
 
     @property
     def requested(self) -> bool:
@@ -189,6 +204,8 @@ class Stopping:
         """Read new requests. Raise LeaveTune if a process of Ray has died."""
         if process := dead_process():
             raise LeaveTune(process)
+        if self.budget.overrun:
+            self.interruption.request()
         with self.interruption.disk_writes():
             self.requests.poll()
 

@@ -14,6 +14,7 @@ from trainables import storage
 from trainables.files import write_json
 from trainables.ray_worker import RayWorker
 from tune_app.answer.summary import Summary, summarise
+from tune_app.driver.hung_trials import HungTrials
 from tune_app.driver.recheck import recheck
 from tune_app.driver.scheduler import SweepCallback, SweepScheduler, SweepStopper, make_rung_book
 from tune_app.driver.searcher import Searcher
@@ -87,7 +88,7 @@ def _run_to_end(
     """Run the trials and the re-evaluation. Raise RayDiedError if a process of Ray died on its own."""
     try:
         _run_tune(session, searcher, scheduler, stopping, console)
-        if _end_state(session, stopping) in ("completed", "budget") and not stopping.requests.end_sweep:
+        if _end_state(session, stopping) == "completed" and not stopping.requests.end_sweep:
             recheck(session, stopping, console.note)
     except LeaveTune as leave:
         if leave.args and not stopping.interruption.requested:
@@ -139,7 +140,7 @@ def _run_tune(
         search_alg=searcher,
         scheduler=scheduler,
         stop=SweepStopper(stopping),
-        callbacks=[SweepCallback(session, stopping, console)],
+        callbacks=[SweepCallback(session, stopping, console), HungTrials(session)],
         reuse_actors=session.reuses_actors,
         raise_on_failed_trial=False,
         verbose=0,
@@ -148,7 +149,7 @@ def _run_tune(
 
 def _end_state(session: Session, stopping: Stopping) -> SweepState:
     requests = stopping.requests
-    if stopping.interruption.requested:
+    if stopping.interruption.requested and not stopping.budget.overrun:
         return "interrupted"
     if stopping.budget.spent and not requests.ends:
         return "budget"

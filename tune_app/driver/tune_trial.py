@@ -57,6 +57,8 @@ class TuneTrial(Trial):
         """The last failure."""
         self.grown = False
         """True if the trial gets a larger share of a GPU after the last failure."""
+        self.lost_because = ""
+        """Why we ended the worker, if we did."""
         super().__init__(
             RayWorker.__name__,
             config=worker_config,
@@ -76,6 +78,8 @@ class TuneTrial(Trial):
     def handle_error(self, exc: BaseException | None = None) -> None:
         """Classify the failure and count it."""
         self.failure = classify(exc)
+        if self.failure.kind == "worker_lost" and self.lost_because:
+            self.failure, self.lost_because = self.failure._replace(message=self.lost_because), ""
         self.grown = self.failure.gpu_memory and 0 < self.gpu < 1
         self._retries -= not (self.grown or (self.failure.kind == "worker_lost" and self.progressed))
         self.progressed = False
