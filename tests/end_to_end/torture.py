@@ -1,7 +1,8 @@
-"""A sweep whose driver and workers are killed and resumed many times, and the checks on its result.
+"""A sweep whose processes are killed and resumed many times, and the checks on its result.
 
-`python -m tests.end_to_end.torture` kills 50 drivers and 20 workers of a sweep of 30 Branin trials. With `--beta-vae`
-it kills fewer, of a real Beta-VAE sweep. A short version runs as a test.
+`python -m tests.end_to_end.torture` hits a sweep of 30 Branin trials: it kills 50 drivers, 20 workers, 5 raylets and 5
+GCS processes, ends 5 process groups and stops 5 workers. With `--beta-vae` it hits a real Beta-VAE sweep less often. A
+short version runs as a test.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from random import Random
 from uuid import uuid4
@@ -29,7 +30,8 @@ from tune_app.driver.study import STATES
 from tune_app.experiment.folder import Experiment
 
 MARK = "TUNE_APP_TORTURE"
-BRANIN = ("branin_space.yaml", "--set", "failures.retries=100")
+BRANIN = ("branin_space.yaml", "--set", "failures.retries=100", "--set", "failures.trial_timeout=5")
+EXIT_CODES = {-signal.SIGKILL: "killed", 130: "interrupted", 1: "Ray died twice"}
 BETA_VAE = (
     "beta_vae_space.yaml",
     "--profile",
@@ -42,28 +44,30 @@ BETA_VAE = (
 
 
 def torture(
-    folder: Path, sweep: tuple[str, ...], *, drivers: int, workers: int, seed: int = 0, longest: float = 3.0
+    folder: Path, sweep: tuple[str, ...], kills: Mapping[str, int], *, seed: int = 0, longest: float = 3.0
 ) -> tuple[Sweep, Counter[str]]:
-    """Run `sweep` in `folder` and kill `drivers` drivers and `workers` workers. Return the sweep and what was killed.
+    """Run `sweep` in `folder` and hit its processes. Return the sweep and what was hit.
 
-    A driver is killed up to `longest` seconds after its first trial has started, every fifth one while it starts.
+    `kills` counts the hits on driver, worker, raylet, gcs_server (SIGKILL), group (SIGTERM to the process group) and
+    hung (SIGSTOP to a worker). A hit comes up to `longest` seconds after the first trial has started, every fifth one
+    on a driver while it starts.
     """
     random, mark, hits = Random(seed), uuid4().hex, Counter[str]()
     command = [sys.executable, "-m", "tune_app", "run", *sweep, "--resume", "torture"]
     environment = {**os.environ, MARK: mark}
     while True:
         with tempfile.TemporaryFile() as said:
-            driver = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=subprocess.STDOUT)
-            while driver.poll() is None and hits.total() < drivers + workers:
-                hit = random.choices(["driver", "worker"], [drivers - hits["driver"], workers - hits["worker"]])[0]
-                if hit == "worker" or random.random() < 0.8:
+            driver = subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            while driver.poll() is None and hits.total() < sum(kills.values()):
+                hit = random.choices([*kills], [count - hits[kind] for kind, count in kills.items()])[0]
+                if hit != "driver" or random.random() < 0.8:
                     _wait_for_workers(mark, driver)
                 time.sleep(random.uniform(0, longest))
-                victims = [driver.pid] if hit == "driver" else workers_of(mark)
-                if victims and driver.poll() is None:
-                    os.kill(random.choice(victims), signal.SIGKILL)
+                if driver.poll() is None and _hit(hit, driver.pid, mark, random):
                     hits[hit] += 1
-                if hit == "driver":
+                if hit in ("driver", "group"):
                     break
             code = driver.wait(timeout=600)
             said.seek(0)
@@ -73,7 +77,22 @@ def torture(
             (experiment,) = (folder / "experiments").iterdir()
             wait_until_gone(mark)
             return Sweep(experiment), hits
-        assert code == -signal.SIGKILL, output
+        assert code in EXIT_CODES, output
+        assert code == -signal.SIGKILL or "resume with: python -m tune_app resume " in output, output
+
+
+def _hit(kind: str, driver: int, mark: str, random: Random) -> bool:
+    """Send the signal to a process of that kind. Return False if there is none now."""
+    if kind == "group":
+        os.killpg(driver, signal.SIGTERM)
+        return True
+    if kind in ("raylet", "gcs_server"):
+        victims = [pid for pid in marked(mark) if _read(pid, "comm").strip() == kind.encode()]
+    else:
+        victims = [driver] if kind == "driver" else workers_of(mark)
+    if victims:
+        os.kill(random.choice(sorted(victims)), signal.SIGSTOP if kind == "hung" else signal.SIGKILL)
+    return bool(victims)
 
 
 def check(sweep: Sweep, trials: int) -> None:
@@ -165,16 +184,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if options.beta_vae:
             (Path(folder) / "unbroken").mkdir()
-            unbroken, _ = torture(Path(folder) / "unbroken", BETA_VAE, drivers=0, workers=0)
-            sweep, hits = torture(Path(folder), BETA_VAE, drivers=8, workers=4, seed=options.seed, longest=20)
+            unbroken, _ = torture(Path(folder) / "unbroken", BETA_VAE, {})
+            sweep, hits = torture(Path(folder), BETA_VAE, {"driver": 8, "worker": 4}, seed=options.seed, longest=20)
             check(sweep, trials=14)
             print(f"{compare(sweep, unbroken)} reports have the numbers of an unbroken sweep")
         else:
             command = (*BRANIN, "--trials", "30", "--set", "fixed.step_seconds=0.3")
-            sweep, hits = torture(Path(folder), command, drivers=50, workers=20, seed=options.seed)
+            kills = {"driver": 50, "worker": 20, "raylet": 5, "gcs_server": 5, "group": 5, "hung": 5}
+            sweep, hits = torture(Path(folder), command, kills, seed=options.seed)
             check(sweep, trials=30)
         ended, lost = Counter(event["state"] for event in sweep.of("ended")), len(sweep.of("failed"))
-        print(f"{hits['driver']} drivers and {hits['worker']} workers killed in {time.monotonic() - began:.0f} s: "
+        print(f"hit in {time.monotonic() - began:.0f} s: {dict(hits)}; "
               f"{dict(ended)}, {lost} failures retried, {len(sweep.of('reported'))} reports; all agrees")  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -170,8 +171,12 @@ class Interruption:
     def signals(self) -> Iterator[None]:
         """Handle SIGINT, SIGTERM and SIGHUP: after the first, trials park; at the second, the sweep ends at once.
 
-        SIGHUP stays ignored if it was, as under nohup.
+        SIGHUP stays ignored if it was, as under nohup. Only the main thread can handle signals; elsewhere they are left
+        to the caller.
         """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
 
         def interrupt(*_: object) -> None:
             if self._signalled_at is not None:
