@@ -11,7 +11,9 @@ import ray
 from ray import tune
 
 from trainables import checkpoint, storage
+from trainables.catalog import MODELS
 from trainables.contract import NonFiniteError, RunSpec
+from trainables.cpus import cpus
 from trainables.trial import Recheck, Trial, images
 
 PARKED_SECONDS, WARM_SECONDS = 0.2, 0.02
@@ -34,6 +36,7 @@ class RayWorker(tune.Trainable):
         self.trial = None
         if "spec" not in config:
             return
+        _check_gpu(config["spec"])
         self.trial = Trial(
             config["spec"],
             rungs=config["rungs"],
@@ -92,7 +95,7 @@ def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Prep
 
     Raise DataError.
     """
-    _threads(max(1, (os.cpu_count() or 1) // 2))  # nothing else of the sweep runs yet
+    _threads(max(1, cpus() // 2))  # nothing else of the sweep runs yet
     from trainables import data, sample_metrics
 
     images = data.load(spec.data)
@@ -138,6 +141,17 @@ def _restore(trial: Trial, checkpoints: list[str]) -> bool:
 def _shared(object_ref: Any) -> Any:
     """Return the object behind an ObjectRef, fetched once for each process."""
     return None if object_ref is None else ray.get(object_ref)
+
+
+def _check_gpu(spec: RunSpec) -> None:
+    """Raise RuntimeError if Ray gave this process a GPU that torch cannot use. The trial would train on the CPU."""
+    given = ray.get_runtime_context().get_accelerator_ids()["GPU"] if ray.is_initialized() else []
+    if not given or not MODELS[spec.model].uses_images:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RuntimeError(f"the trial was given GPU {', '.join(given)}, but torch finds no GPU: see `tune_app doctor`")
 
 
 def _threads(count: int) -> None:

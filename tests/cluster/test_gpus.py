@@ -45,7 +45,7 @@ def test_as_many_trials_run_at_once_as_fit_on_each_gpu_and_one_that_needs_more_g
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(FAULTS), os.environ.get("PYTHONPATH")])),
-        "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(GPUS))),
+        "TUNE_APP_GPUS": str(GPUS),
         "TUNE_APP_FAULTS": "3:gpu_half",
         "TUNE_APP_FAULTS_ONCE": str(folder),
         "TUNE_APP_MEET": str(GPUS),

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Cli
 
+FAULTS = Path(__file__).parents[1] / "faults"
 BRANIN = ("run", "branin_space.yaml")
 REFUSED = {
     "no file": (("run", "absent.yaml"), "no such file"),
@@ -91,9 +92,10 @@ def test_plan_says_what_would_run(cli: Cli) -> None:
 
 
 def test_the_first_line_says_which_profile_why_and_how_to_choose(cli: Cli) -> None:
+    faults = {"PYTHONPATH": os.pathsep.join(filter(None, [str(FAULTS), os.environ.get("PYTHONPATH")]))}
     without = cli("plan", "ncsn_space.yaml", env={"CUDA_VISIBLE_DEVICES": ""}).stdout.splitlines()[0]
     assert without == "profile: laptop (no GPU found); available with --profile: none, laptop"
-    with_one = cli("plan", "ncsn_space.yaml", env={"CUDA_VISIBLE_DEVICES": "0"}).stdout.splitlines()[0]
+    with_one = cli("plan", "ncsn_space.yaml", env={**faults, "TUNE_APP_GPUS": "1"}).stdout.splitlines()[0]
     assert with_one.startswith("profile: none (1 GPU found)")
 
 

@@ -78,7 +78,7 @@ def test_a_sweep_of_failures_ends_with_1_and_the_first_error(faulty: Faulty) -> 
 def test_out_of_gpu_memory_is_tried_again_with_twice_the_share_and_a_lost_worker_after_progress_too(
     faulty: Faulty, folder: Path
 ) -> None:
-    one_gpu = {"CUDA_VISIBLE_DEVICES": "0"}  # Ray takes it for one; Branin never looks
+    one_gpu = {"TUNE_APP_GPUS": "1"}
     few = ("--trials", "3", "--set", "resources.gpu=0.25", "--set", "failures.retries=0")
     done = faulty("run", "branin_space.yaml", *few, faults="1:gpu_memory,2:die", **one_gpu)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,16 +6,18 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.contract import RunSpec
+from trainables.cpus import cpus
 from tune_app.cluster.health import results
 from tune_app.cluster.ray_switches import (
     FOR_A_JOINED_CLUSTER,
@@ -27,7 +29,7 @@ from tune_app.cluster.ray_switches import (
 )  # fmt: skip
 from tune_app.cluster.scratch import scratch_folder
 from tune_app.cluster.slots import Node, described, slots
-from tune_app.cluster.this_machine import cpus, local_gpus
+from tune_app.cluster.this_machine import local_gpus
 from tune_app.config.schema import ResourcesConfig
 from tune_app.errors import InputError, TuneAppError
 
@@ -41,6 +43,10 @@ SECRETS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 CONNECT_SECONDS, POLL_SECONDS, NOTE_SECONDS = 5.0, 2.0, 60.0
 PATIENCE_SECONDS = 1800.0
 """How long the start waits for a node that an autoscaler may add."""
+_numbers = count()
+"""Number of the next Ray that this process starts. It names a folder, whose path must be short."""
+_started: list[str] = []
+"""Address that we have connected this process to."""
 NODE_GROUP = "ray.io/node-group"
 """Label of nodes that KubeRay or the cluster launcher has started. They may start more."""
 
@@ -53,10 +59,13 @@ class Cluster:
     gpus: float
     slots: int
     local: bool
+    """True for a private Ray of this process."""
     scratch: Path
     """Private folder for the files that Ray writes."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     """Share of the cluster that one trial occupies."""
+    ours: bool = True
+    """True if our connection to the cluster ends with the sweep, and with it all that the sweep has started there."""
     _looked: float = 0.0
     _spare: int = 0
     """Trials that wait although they do not fit, so that an autoscaler adds a node."""
@@ -80,35 +89,49 @@ class Cluster:
 def started(
     resources: ResourcesConfig, address: str | None, note: Callable[[str], None] = lambda _: None
 ) -> Iterator[Cluster]:
-    """Yield the cluster at `address`, or a private Ray that ends with the block. Raise InputError if no trial fits."""
+    """Yield the cluster at `address`, or a private Ray that ends with the block. Raise InputError if no trial fits.
+
+    If the caller has started Ray in this process, use that one and leave it as it is.
+    """
     os.environ.update(FOR_EVERY_CLUSTER)
-    if address is None:
+    ours = not callers_ray()
+    private_ray = ours and address is None
+    if private_ray:
         os.environ.update(FOR_A_PRIVATE_RAY)
         _check_fits(resources, [{"CPU": float(cpus()), "GPU": float(local_gpus())}], "this machine")
     private = scratch_folder()
-    scratch = Path(tempfile.mkdtemp(dir=private))
-    mask = os.umask(0o077)
+    scratch = private / f"{next(_numbers)}"
+    scratch.mkdir()
     try:
-        if address is None:
+        if private_ray:
             # in a file of ours, because Ray's default is the home folder, which may not be writable
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(private / "token")
             with small_processes():
                 _connect(**_private(scratch))
         else:
-            join(address)
+            if ours:
+                join(str(address))
+            else:
+                note("the sweep runs in the Ray that this process has already started")
             _await_room(resources, note)
-        if threading.current_thread() is threading.main_thread():
+        if ours and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler would exit with code 1
-        cluster = Cluster(0, 0, 0, local=address is None, scratch=scratch, resources=resources)
+        cluster = Cluster(0, 0, 0, local=private_ray, ours=ours, scratch=scratch, resources=resources)
         cluster.count()
         yield cluster
     finally:
-        with suppress(ImportError):
-            import ray
+        if ours:
+            with suppress(ImportError):
+                import ray
 
-            ray.shutdown()
-        os.umask(mask)
+                ray.shutdown()
+            _started.clear()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def callers_ray() -> bool:
+    """Return True if Ray runs in this process and we have not started it."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized()) and not _started
 
 
 def gpus(address: str | None) -> int:
@@ -163,6 +186,7 @@ def _connect(**arguments: Any) -> None:
     try:
         with _secrets_kept():
             ray.init(**arguments, log_to_driver=False, logging_level="error", configure_logging=True)
+        _started.append(where)
     except SystemExit:  # Ray raises this for a SIGTERM while it starts
         raise KeyboardInterrupt from None
     except AuthenticationError:
@@ -216,7 +240,7 @@ def _private(scratch: Path) -> dict[str, Any]:
         "include_dashboard": False,
         "object_store_memory": 256 * 2**20,
         "_node_ip_address": "127.0.0.1",
-        "_temp_dir": str(scratch / "ray"),
+        "_temp_dir": str(scratch / "r"),
     }
 
 

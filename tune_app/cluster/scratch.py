@@ -14,17 +14,26 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO
 
+from tune_app.errors import InputError
+
 PREFIX = "tune_app-"
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (a new private folder is made in one of them)
+LONGEST_FOLDER = 20
+"""The path of a socket has at most 107 bytes. Ray's own part of it has 64, and ours 23."""
 _held: list[IO[bytes]] = []
 """Lock files of this process. They stay open while it lives."""
 
 
 @cache
 def scratch_folder() -> Path:
-    """Return this process's folder, with Ray's access token in the file `token`. Raise OSError if the disk is full."""
-    for stale in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    """Return this process's folder, with Ray's access token in the file `token`.
+
+    Raise InputError if there is no place for it, and OSError if the disk is full.
+    """
+    base = socket_folder()
+    for stale in base.glob(f"{PREFIX}*"):
         _remove_if_dead(stale)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
     (folder / "token").write_text(token_hex(32))
     lock = (folder / "locking").open("wb")
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -32,6 +41,18 @@ def scratch_folder() -> Path:
     _held.append(lock)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def socket_folder() -> Path:
+    """Return the temporary folder, or another one if its path is too long for Ray's sockets. Raise InputError."""
+    for folder in (tempfile.gettempdir(), *SHORT_FOLDERS):
+        if len(os.fsencode(folder)) <= LONGEST_FOLDER and os.access(folder, os.W_OK | os.X_OK):
+            return Path(folder)
+    raise InputError(
+        f"no folder for Ray's sockets: {tempfile.gettempdir()} has more than {LONGEST_FOLDER} characters, and "
+        f"{' and '.join(SHORT_FOLDERS)} cannot be written",
+        hint="set TMPDIR to a folder with a shorter path",
+    )
 
 
 def _remove_if_dead(folder: Path) -> None:

@@ -1,17 +1,29 @@
-"""CPUs and GPUs of this machine, without torch and ray."""
+"""The GPUs of this machine, without torch and ray."""
 
+import ctypes
 import os
-from pathlib import Path
-
-
-def cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from itertools import takewhile
 
 
 def local_gpus() -> int:
-    """Return the number of GPUs that the NVIDIA driver lists, or that CUDA_VISIBLE_DEVICES names."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    """Return the number of GPUs that this process may use: those of the machine that CUDA_VISIBLE_DEVICES names."""
+    there, visible = nvml_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or not there:
+        return there
+    named = [device.strip() for device in visible.split(",")]
+    return len([*takewhile(lambda name: _exists(name, there), named)])  # CUDA stops at the first that does not exist
+
+
+def nvml_gpus() -> int:
+    """Return the number of NVIDIA GPUs that the driver's library NVML counts, 0 without a driver."""
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_uint()
+    failed = nvml.nvmlInit_v2() or nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
+    return 0 if failed else count.value
+
+
+def _exists(name: str, there: int) -> bool:
+    return name.startswith(("GPU-", "MIG-")) or (name.isdecimal() and int(name) < there)

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
-from tune_app.cluster.this_machine import cpus, local_gpus
+from trainables.cpus import cpus
+from tune_app.cluster.scratch import socket_folder
+from tune_app.cluster.this_machine import local_gpus
 from tune_app.errors import InputError
 from tune_app.experiment.out_folder import check_writable
 
@@ -55,6 +57,7 @@ def examine(out: Path, address: str | None, environment: Mapping[str, str]) -> l
         _memory(),
         _shared_memory(),
         _files(),
+        _sockets(),
     ]
 
 
@@ -191,6 +194,13 @@ def _disk(out: Path) -> Row:
     free = shutil.disk_usage(next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())).free / GIB
     state: State = "bad" if free < 1 else "warning" if free < 10 else "ok"
     return Row("disk", state, f"{free:.1f} GiB free", "" if state == "ok" else "free space, or choose another --out")
+
+
+def _sockets() -> Row:
+    try:
+        return Row("ray sockets", "ok", f"in {socket_folder()}")
+    except InputError as error:
+        return Row("ray sockets", "bad", str(error), error.hint or "")
 
 
 def _data() -> Row:

@@ -182,18 +182,18 @@ class SweepCallback(Callback):
 class SweepStopper(Stopper):
     """Tune's stopper: Tune asks after every step if the sweep ends."""
 
-    def __init__(self, stopping: Stopping) -> None:
-        self._stopping = stopping
+    def __init__(self, session: Session, stopping: Stopping) -> None:
+        self._ours, self._stopping = session.cluster.ours, stopping
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        """Return False. Raise LeaveTune if the sweep ends now."""
+        """Return True if the sweep ends now. Raise LeaveTune instead if the end of our Ray cleans up faster."""
         self._stopping.poll()
-        if self._stopping.interruption.complete:
+        if self._stopping.interruption.complete and self._ours:
             raise LeaveTune
-        return False
+        return self._stopping.interruption.complete
 
     def __getstate__(self) -> dict[str, object]:
         return {}

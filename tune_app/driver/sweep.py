@@ -82,7 +82,7 @@ def resume_sweep(
 
 def _resume_after(error: RayDiedError, experiment: Experiment, address: str | None, console: Quiet) -> None:
     """Resume on a new private Ray. Raise `error` again if the cluster is not ours to start."""
-    if address:
+    if address or ray_cluster.callers_ray():
         raise error
     console.note(f"{error.message}; starting Ray again")
     _resume(experiment, experiment.config(), None, console)

@@ -139,7 +139,7 @@ def _run_tune(
         storage_path=str(session.cluster.scratch),
         search_alg=searcher,
         scheduler=scheduler,
-        stop=SweepStopper(stopping),
+        stop=SweepStopper(session, stopping),
         callbacks=[SweepCallback(session, stopping, console), HungTrials(session)],
         reuse_actors=session.reuses_actors,
         raise_on_failed_trial=False,

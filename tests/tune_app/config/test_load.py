@@ -276,5 +276,6 @@ def test_python_chooses_the_profile_as_the_command_line_does(monkeypatch: pytest
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert tune_app.load("ncsn_space.yaml") == load("ncsn_space.yaml", profile="laptop")
     assert tune_app.load("ncsn_space.yaml", profile="none") == load("ncsn_space.yaml")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr("tune_app.cluster.this_machine.nvml_gpus", lambda: 1)
     assert tune_app.load("ncsn_space.yaml") == load("ncsn_space.yaml")
