@@ -28,6 +28,7 @@ from tune_app.cluster.ray_switches import (
     small_processes,
 )  # fmt: skip
 from tune_app.cluster.scratch import scratch_folder
+from tune_app.cluster.secrets import secrets_kept
 from tune_app.cluster.slots import Node, described, slots
 from tune_app.cluster.this_machine import local_gpus
 from tune_app.config.schema import ResourcesConfig
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from trainables.ray_worker import Prepared
 
 CREDENTIAL_PLACES = "RAY_AUTH_TOKEN, a file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token"
-SECRETS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 CONNECT_SECONDS, POLL_SECONDS, NOTE_SECONDS = 5.0, 2.0, 60.0
 PATIENCE_SECONDS = 1800.0
 """How long the start waits for a node that an autoscaler may add."""
@@ -87,11 +87,15 @@ class Cluster:
 
 @contextmanager
 def started(
-    resources: ResourcesConfig, address: str | None, note: Callable[[str], None] = lambda _: None
+    resources: ResourcesConfig,
+    address: str | None,
+    note: Callable[[str], None] = lambda _: None,
+    storage: str | None = None,
 ) -> Iterator[Cluster]:
     """Yield the cluster at `address`, or a private Ray that ends with the block. Raise InputError if no trial fits.
 
-    If the caller has started Ray in this process, use that one and leave it as it is.
+    A private Ray sees only those of the caller's secrets that the `storage` needs. If the caller has started Ray in
+    this process, use that one and leave it as it is.
     """
     os.environ.update(FOR_EVERY_CLUSTER)
     ours = not callers_ray()
@@ -106,7 +110,7 @@ def started(
         if private_ray:
             # in a file of ours, because Ray's default is the home folder, which may not be writable
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(private / "token")
-            with small_processes():
+            with small_processes(), secrets_kept(storage):
                 _connect(**_private(scratch))
         else:
             if ours:
@@ -184,8 +188,7 @@ def _connect(**arguments: Any) -> None:
     where = arguments["address"]
     _check_answers(where)
     try:
-        with _secrets_kept():
-            ray.init(**arguments, log_to_driver=False, logging_level="error", configure_logging=True)
+        ray.init(**arguments, log_to_driver=False, logging_level="error", configure_logging=True)
         _started.append(where)
     except SystemExit:  # Ray raises this for a SIGTERM while it starts
         raise KeyboardInterrupt from None
@@ -209,16 +212,6 @@ def _connect(**arguments: Any) -> None:
         if type(error) is not Exception:  # Ray raises a plain Exception only if a node does not start in time
             raise
         raise TuneAppError(f"Ray did not start: {error}", hint="the machine may be too busy; try again") from error
-
-
-@contextmanager
-def _secrets_kept() -> Iterator[None]:
-    """Keep the W&B key out of the environment that Ray's processes inherit."""
-    kept = {name: os.environ.pop(name) for name in SECRETS if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
 
 
 def _check_answers(address: str) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tune_app.cluster.secrets import SECRET
+
 FOR_EVERY_CLUSTER = {
     # our own table and messages replace Tune's
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -43,6 +45,14 @@ def silence_worker_logs() -> None:
     from ray._private import worker
 
     worker._worker_logs_enabled = False
+
+
+def keep_secrets_out_of_runtime_envs() -> None:
+    """Keep Tune from sending AWS keys with each actor. Whoever can read a cluster's job API would see them."""
+    from ray.tune.execution import class_cache
+
+    sent = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if not SECRET.search(name)}
+    class_cache.ENV_VARS_TO_PROPAGATE = sent
 
 
 @contextmanager

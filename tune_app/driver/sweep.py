@@ -46,7 +46,7 @@ def run_sweep(
     if path and not address and not Path(path).expanduser().is_dir():
         raise InputError(f"data: {path} is not a folder")
     try:
-        with ray_cluster.started(config.resources, address, console.note) as cluster:
+        with ray_cluster.started(config.resources, address, console.note, config.storage) as cluster:
             check_shared(out, config.storage)
             data = prepare_data(config, console.note)
             config = settle_gpu_share(config, cluster, data, console.note)
@@ -97,7 +97,7 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
             config = config.model_copy(update={"resources": resources})
         changes = accepted_changes(before, config)
         check_trials(experiment, records, config)
-        with ray_cluster.started(config.resources, address, console.note) as cluster:
+        with ray_cluster.started(config.resources, address, console.note, config.storage) as cluster:
             check_shared(experiment.folder, config.storage)
             data = prepare_data(config, console.note, experiment)
             check_same_data(records, data, experiment)

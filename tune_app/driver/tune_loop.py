@@ -14,6 +14,7 @@ from trainables import storage
 from trainables.files import write_json
 from trainables.ray_worker import RayWorker
 from tune_app.answer.summary import Summary, summarise
+from tune_app.cluster.ray_switches import keep_secrets_out_of_runtime_envs
 from tune_app.driver.hung_trials import HungTrials
 from tune_app.driver.recheck import recheck
 from tune_app.driver.scheduler import SweepCallback, SweepScheduler, SweepStopper, make_rung_book
@@ -133,6 +134,7 @@ def _run_tune(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(max(slots, 1), MOST_PENDING))
     if searcher.is_finished():
         return
+    keep_secrets_out_of_runtime_envs()
     tune.run(
         RayWorker,
         name="tune",
