@@ -65,6 +65,8 @@ class Model:
     parameters: Mapping[str, Parameter]
     metrics: Mapping[str, Metric]
     uses_images: bool = True
+    version: int = 1
+    """Raise this when the same RunSpec gives other numbers. Experiments of another version are not resumed."""
 
 
 TRAINING = {

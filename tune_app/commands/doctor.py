@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -44,12 +44,11 @@ class Row:
 
 def examine(out: Path, address: str | None, environment: Mapping[str, str]) -> list[Row]:
     """Return every row. The only network traffic goes to `address`, or else to $RAY_ADDRESS."""
-    address = address or environment.get("RAY_ADDRESS") or None
     return [
         Row("python", "ok", f"{platform.python_version()} on {platform.platform(terse=True)}"),
         *_torch(),
         _ray(),
-        *_cluster(address, environment),
+        *_rows_on_ray(address, environment),
         _folder(out, shared=address is not None),
         _disk(out),
         _data(),
@@ -118,6 +117,16 @@ def _ray() -> Row:
     if tuple(int(part) for part in installed.split(".")[:2] if part.isdigit()) < FIRST_RAY:
         return Row("ray", "bad", installed, f"pip install 'ray[tune]>={'.'.join(map(str, FIRST_RAY))}'")
     return Row("ray", "ok", installed)
+
+
+def _rows_on_ray(address: str | None, environment: Mapping[str, str]) -> Iterator[Row]:
+    """Yield rows on the cluster at `address`, or else on $RAY_ADDRESS, which `run` does not use by itself."""
+    unused = environment.get("RAY_ADDRESS") if address is None else None
+    for row in _cluster(unused or address, environment):
+        if unused and row.state == "bad":
+            found = f"{row.found}; a sweep without --address does not need it"
+            row = replace(row, state="warning", found=found, todo=f"{row.todo}, or unset RAY_ADDRESS")
+        yield row
 
 
 def _cluster(address: str | None, environment: Mapping[str, str]) -> Iterator[Row]:

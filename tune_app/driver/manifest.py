@@ -18,15 +18,20 @@ def make_manifest(
     config: SweepConfig, cluster: Cluster, data: SharedData, about: Mapping[str, JsonValue]
 ) -> dict[str, JsonValue]:
     """Return the manifest. `about` holds the profile, the command and the source file."""
-    versions: dict[str, JsonValue] = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
     return {
         **about,
-        "versions": versions,
+        "versions": dict(versions()),
         "hardware": {"cpus": cluster.cpus, "gpus": cluster.gpus, "slots": cluster.slots, "machine": platform.machine()},
         "data": {**config.data.model_dump(), "fingerprint": data.images},
         "features": dict(data.features),
         "seed": config.search.seed,
     }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of tune_app and of the libraries that the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -128,7 +128,9 @@ class SweepScheduler(FIFOScheduler):
         pictures = write_pictures(session.experiment, record.id, f"{kimg:g}", report.pictures)
         report.pictures.clear()  # Tune keeps the last result of every trial in memory
         fields = {"time": session.log.now(), "trial": record.id, **vars(report), **given}
-        logged = finite_or_null({**fields, "pictures": pictures, "decision": decision})
+        logged = finite_or_null(
+            {**fields, "pictures": pictures, "decision": decision, "hours": self._stopping.budget.hours}
+        )
         session.log.append(Reported.model_validate(logged))
         self._remove_old_checkpoints(record)
         return decision

@@ -12,11 +12,11 @@ from tune_app.cluster.shared_folder import check_shared
 from tune_app.config.load import dump, restored
 from tune_app.config.schema import SweepConfig
 from tune_app.driver.gpu_share import settle_gpu_share
-from tune_app.driver.manifest import make_manifest
+from tune_app.driver.manifest import make_manifest, versions
 from tune_app.driver.session import Session
 from tune_app.driver.shared_data import check_same_data, prepare_data
 from tune_app.errors import InputError, RayDiedError, StorageError
-from tune_app.experiment.changes import Changes, accepted_changes, check_trials
+from tune_app.experiment.changes import Changes, accepted_changes, changed_versions, check_model, check_trials
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.leftovers import remove_leftovers, restarting_trials
 from tune_app.experiment.lock import resume_lock
@@ -97,6 +97,8 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
             config = config.model_copy(update={"resources": resources})
         changes = accepted_changes(before, config)
         check_trials(experiment, records, config)
+        check_model(experiment, records, config)
+        changes |= changed_versions(records, versions())
         with ray_cluster.started(config.resources, address, console.note, config.storage) as cluster:
             check_shared(experiment.folder, config.storage)
             data = prepare_data(config, console.note, experiment)

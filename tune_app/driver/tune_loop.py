@@ -11,11 +11,13 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
 from trainables import storage
+from trainables.catalog import MODELS
 from trainables.files import write_json
 from trainables.ray_worker import RayWorker
 from tune_app.answer.summary import Summary, summarise
 from tune_app.cluster.ray_switches import keep_secrets_out_of_runtime_envs
 from tune_app.driver.hung_trials import HungTrials
+from tune_app.driver.manifest import versions
 from tune_app.driver.recheck import recheck
 from tune_app.driver.scheduler import SweepCallback, SweepScheduler, SweepStopper, make_rung_book
 from tune_app.driver.searcher import Searcher
@@ -61,7 +63,7 @@ def _open_study(session: Session, stopping: Stopping, changes: Changes) -> Study
     with stopping.interruption.disk_writes():
         writer = rebuild_study(session.experiment, session.config, session.log.events)
         session.log.listen(writer)
-        _log_start(session, changes)
+        _log_start(session, changes, stopping.budget.hours)
         return writer
     return None
 
@@ -100,7 +102,7 @@ def _hint(session: Session) -> str:
     return f"when this is fixed, resume with: python -m tune_app resume {session.experiment.shown}"
 
 
-def _log_start(session: Session, changes: Changes) -> None:
+def _log_start(session: Session, changes: Changes, hours: float) -> None:
     config, log = session.config, session.log
     fields = {
         "time": log.now(),
@@ -109,6 +111,10 @@ def _log_start(session: Session, changes: Changes) -> None:
         "config": config.model_dump(mode="json", exclude={"profiles"}),
         "data": session.data.images,
         "features": session.data.features,
+        "hours": hours,
+        "versions": versions(),
+        "model_version": MODELS[config.model].version,
+        "constants": config.constants,
         **({"changed": changes} if changes else {}),
     }
     log.append(SweepResumed.model_validate(fields) if log.events else SweepStarted.model_validate(fields))

@@ -1,8 +1,11 @@
 """The configuration keys that may change when a sweep is resumed, and the message for those that may not."""
 
+from collections.abc import Mapping
+
 from pydantic import JsonValue
 
-from search_spaces.distributions import Categorical
+from search_spaces.distributions import Categorical, same
+from trainables.catalog import MODELS
 from tune_app.config.schema import SweepConfig
 from tune_app.errors import ConfigError, InputError, Problem
 from tune_app.experiment.folder import Experiment
@@ -39,6 +42,33 @@ def check_trials(experiment: Experiment, records: Records, config: SweepConfig) 
                 raise InputError(
                     f"{experiment.events}: trial {record.id} does not belong to this sweep: {name} {complaint}"
                 )
+
+
+def check_model(experiment: Experiment, records: Records, config: SweepConfig) -> None:
+    """Raise InputError if the model gives other numbers now than when the experiment started."""
+    now = MODELS[config.model].version
+    names = sorted(records.constants.keys() & config.constants.keys())
+    differing = [
+        f"{name} was {_shown(records.constants[name])}, now it is {_shown(config.constants[name])}"
+        for name in names
+        if not same(records.constants[name], config.constants[name])
+    ]
+    if records.model_version not in (None, now):
+        differing.append(f"its code has version {now} instead of {records.model_version}")
+    if differing:
+        raise InputError(
+            f"{experiment.folder}: {config.model} has changed since the experiment started: {'; '.join(differing)}",
+            hint=f"resume with tune_app {records.versions.get('tune_app', 'of that time')}, or start a new experiment",
+        )
+
+
+def changed_versions(records: Records, now: Mapping[str, str]) -> Changes:
+    """Return the libraries that have another version than in the last session, with both versions."""
+    return {
+        f"version of {name}": [records.versions[name], now[name]]
+        for name in sorted(records.versions.keys() & now.keys())
+        if records.versions[name] != now[name]
+    }
 
 
 def _differences(before: JsonValue, after: JsonValue, key: str = "") -> Changes:

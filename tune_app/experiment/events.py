@@ -104,6 +104,14 @@ class SweepBegan(LoggedEvent):
     """Fingerprint of the images; empty for a model without images."""
     features: Fingerprints = {}
     """Fingerprint of each feature set by name. The metrics use the first one."""
+    hours: Annotated[NotNegative | None, Expected("a finite number, 0 or more")] = None
+    """Hours on the clock before this session. They are not measured by the wall clock, which may jump."""
+    versions: Fingerprints = {}
+    """Versions of Python, of tune_app and of the libraries that the numbers depend on."""
+    model_version: Annotated[int | None, Expected("a whole number")] = None
+    """Version of the model in the catalog. It changes when the same parameters give other numbers."""
+    constants: Params = {}
+    """Values of the model's parameters that are not searched: fixed ones and defaults."""
 
 
 class SweepStarted(SweepBegan):
@@ -194,6 +202,8 @@ class Reported(TrialEvent):
     """True if the rung was trusted at this report. Absent at the last rung and between rungs."""
     checkpoint: Annotated[CheckpointPath | None, Expected("a path trials/TRIAL/FILE")] = None
     """Folder of the checkpoint written at this report, relative to the experiment."""
+    hours: Annotated[NotNegative | None, Expected("a finite number, 0 or more")] = None
+    """Hours on the clock so far."""
 
     def paths(self) -> list[str]:
         return [*self.pictures.values(), *([self.checkpoint] if self.checkpoint else [])]

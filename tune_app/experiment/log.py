@@ -52,8 +52,11 @@ class EventLog:
     def __init__(self, path: Path, *, clock: Callable[[], str] = utc_now) -> None:
         self.events, self._size = _parse(path, _read_bytes(path))
         self._path, self.now = path, clock
-        self._file = path.open("ab", buffering=0)
-        self._file.truncate(self._size)
+        try:
+            self._file = path.open("ab", buffering=0)
+            self._file.truncate(self._size)
+        except OSError as error:
+            raise InputError(f"{path}: the event log cannot be written ({error.strerror})") from None
         self._listeners: list[Listener] = []
 
     def subscribe(self, listener: Listener) -> None:

@@ -1,9 +1,10 @@
 """The folder that holds experiments: make a new one, find one, check that one can be made."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,6 +12,7 @@ from trainables.files import UNFINISHED
 from tune_app.errors import InputError
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.lock import folder_lock
+from tune_app.experiment.log import MOST_BYTES
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DEFAULT_OUT = Path("experiments")
@@ -69,14 +71,22 @@ def find(where: str, out: Path = DEFAULT_OUT) -> Experiment:
 
 
 def newest(out: Path, name: str | None = None) -> Experiment | None:
-    """Return the experiment under `out` that started last, of that `name` if one is given."""
+    """Return the experiment under `out` that started last by its log, of that `name` if one is given."""
     stamped = re.compile(rf"^{'.+' if name is None else re.escape(name)}-(\d{{8}}-\d{{6}}(?:-\d+)?)$")
     started = [
-        (match.group(1), folder)
+        (_start_of(folder), match.group(1), folder)
         for folder in (out.iterdir() if out.is_dir() else ())
         if (match := stamped.match(folder.name)) and _has_log(folder)
     ]
-    return Experiment(max(started)[1].absolute()) if started else None
+    return Experiment(max(started)[-1].absolute()) if started else None
+
+
+def _start_of(folder: Path) -> datetime:
+    """Return the time of the first event, or the time of the file if there is none. Folders are named in local time."""
+    log = folder / "events.jsonl"
+    with suppress(OSError, ValueError, LookupError, TypeError), log.open("rb") as file:
+        return datetime.fromisoformat(json.loads(file.readline(MOST_BYTES))["time"]).astimezone(timezone.utc)
+    return datetime.fromtimestamp(log.stat().st_mtime, timezone.utc)
 
 
 def _has_log(folder: Path) -> bool:

@@ -18,6 +18,7 @@ from tune_app.experiment.events import (
     LoggedConfig,
     Rechecked,
     Reported,
+    SweepBegan,
     SweepEnded,
     SweepResumed,
     SweepStarted,
@@ -115,7 +116,14 @@ class Records:
         self.clock_set_back = ""
         """Time of the last event before this session, if that is later than the session's start."""
         self.hours = 0.0
-        """Hours on the clock. A session that was killed counts up to its last event."""
+        """Hours on the clock. A session that was killed counts up to its last report."""
+        self.versions: dict[str, str] = {}
+        """Versions of the libraries in the last session."""
+        self.model_version: int | None = None
+        """Version of the model in the catalog when the sweep started."""
+        self.constants: dict[str, Scalar] = {}
+        """Values of the model's parameters that are not searched."""
+        self._by_wall_clock = True
         self._spent = {"gpu_hours": 0.0, "cpu_hours": 0.0, "kimg": 0.0}
         self._last_time: datetime | None = None
         for event in events:
@@ -158,6 +166,10 @@ class Records:
         self.config = event.config or self.config
         self.data = event.data or self.data
         self.features = event.features or self.features
+        self.versions = event.versions or self.versions
+        self.model_version = self.model_version or event.model_version
+        self.constants = self.constants or event.constants
+        self._by_wall_clock = event.hours is None  # as in version 0.1
         self.changed = event.changed if isinstance(event, SweepResumed) else {}
         for record in self.unfinished.values():
             self._set_state(record, "waiting")
@@ -193,9 +205,9 @@ class Records:
         now = datetime.fromisoformat(event.time)
         if isinstance(event, SweepStarted | SweepResumed | SweepEnded):
             self.clock_set_back = self._last_time.isoformat() if self._last_time and now < self._last_time else ""
-        if isinstance(event, SweepEnded):
+        if isinstance(event, SweepEnded | SweepBegan | Reported) and event.hours is not None:
             self.hours = event.hours
-        elif self._last_time and not isinstance(event, SweepResumed):
+        elif self._by_wall_clock and self._last_time and not isinstance(event, SweepResumed):
             self.hours += max(0.0, (now - self._last_time).total_seconds()) / 3600
         self._last_time = now
 

@@ -125,6 +125,15 @@ def test_the_key_is_looked_for_where_wandb_does_and_never_shown(home: Path) -> N
     assert KEY not in repr(look("wandb key"))
 
 
+def test_a_stale_ray_address_is_a_warning_because_run_does_not_use_it(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stale = f"127.0.0.1:{server.getsockname()[1]}"
+    row = look("ray address", RAY_ADDRESS=stale)
+    assert row.state == "warning"
+    assert "a sweep without --address does not need it" in row.found
+    assert look("ray address", address=stale, RAY_ADDRESS=stale).state == "bad"
+
+
 def test_an_address_where_nothing_answers_is_bad(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

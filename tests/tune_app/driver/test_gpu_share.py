@@ -85,7 +85,7 @@ def test_the_share_fits_the_smallest_gpu_and_the_slots_follow(
 ) -> None:
     needs = {"A": [Need(9.0, "A", 80.0), Need(12.0, "A", 80.0)], "B": [Need(11.0, "B", 40.0)]}
     monkeypatch.setattr(gpu_share, "_kinds", lambda: [*needs])
-    monkeypatch.setattr(gpu_share, "_measure", lambda config, kind, data: needs[kind])
+    monkeypatch.setattr(gpu_share, "_measure", lambda config, kind, data, note: needs[kind])
     notes: list[str] = []
     config = gpu_share.settle_gpu_share(auto(), cluster, SharedData(), notes.append)
     assert (config.resources.gpu, cluster.slots) == (0.3333, 12)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.events import changed, started
 from tune_app.config.load import load
-from tune_app.errors import ConfigError
-from tune_app.experiment.changes import accepted_changes
+from tune_app.errors import ConfigError, InputError
+from tune_app.experiment.changes import accepted_changes, changed_versions, check_model
+from tune_app.experiment.folder import Experiment
+from tune_app.experiment.records import Records
 
 
 def test_equal_configurations_have_no_changes() -> None:
@@ -57,3 +62,35 @@ def test_a_key_that_decides_the_numbers_is_refused_with_both_values(key: str, va
         caught.value
     )
     assert "search.trials: the" not in str(caught.value)
+
+
+def resumed_with(tmp_path: Path, **logged: Any) -> Callable[[], None]:
+    """Return the check of an experiment that logged these fields at its start, against today's model."""
+    config = load("beta_vae_space.yaml")
+    records = Records([changed(started(), **{"model_version": 1, "constants": config.constants, **logged})])
+    return lambda: check_model(Experiment(tmp_path), records, config)
+
+
+def test_a_model_that_has_not_changed_is_resumed(tmp_path: Path) -> None:
+    resumed_with(tmp_path)()
+    resumed_with(tmp_path, model_version=None, constants={})()  # a log of version 0.1
+    resumed_with(tmp_path, constants={"of_an_old_version": 7})()
+
+
+@pytest.mark.parametrize(
+    ("logged", "said"),
+    [
+        ({"constants": {"ema": 0.5}}, "ema was 0.5, now it is 0"),
+        ({"model_version": 7}, "its code has version 1 instead of 7"),
+    ],
+)
+def test_a_model_that_has_changed_is_not(logged: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="beta_vae has changed since the experiment started") as refused:
+        resumed_with(tmp_path, **logged)()
+    assert said in str(refused.value)
+
+
+def test_other_versions_of_the_libraries_are_named() -> None:
+    records = Records([changed(started(), versions={"torch": "2.14.1", "ray": "2.60.0", "gone": "1"})])
+    now = {"torch": "2.15.0", "ray": "2.60.0", "new": "1"}
+    assert changed_versions(records, now) == {"version of torch": ["2.14.1", "2.15.0"]}

@@ -50,6 +50,15 @@ def test_an_event_is_on_disk_before_a_listener_gets_it(path: Path, opened: Opene
     assert heard == [(ASKED, ASKED)]
 
 
+def test_a_log_that_cannot_be_written_is_refused(path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    def immutable(path: Path, *_: object, **__: object) -> object:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "open", immutable)
+    with pytest.raises(InputError, match=r"the event log cannot be written \(Operation not permitted\)"):
+        opened()
+
+
 def test_the_clock_gives_the_time_of_an_event(opened: Opened) -> None:
     assert opened(clock=lambda: ASKED.time).now() == ASKED.time
     assert opened().now().endswith("+00:00")

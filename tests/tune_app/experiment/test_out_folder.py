@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.events import started
 from tune_app.errors import InputError
 from tune_app.experiment.out_folder import create, find, newest
 
@@ -22,14 +24,17 @@ def test_two_experiments_of_one_second_get_two_folders(tmp_path: Path) -> None:
 
 
 def test_latest_is_the_newest_of_any_name_and_a_name_finds_its_own(tmp_path: Path) -> None:
-    for stamp in ("zeta-20260101-000000", "alpha-20260102-000000", "alpha-20260101-000000"):
+    begins = {"zeta-20260101-000000": 0, "alpha-20260101-230000": 200, "alpha-20260102-000000": 100}
+    for stamp, begin in begins.items():  # the folders are named in local time, and the clock was set back for one
         (tmp_path / stamp).mkdir()
-        (tmp_path / stamp / "events.jsonl").touch()
-    assert find("latest", tmp_path).folder.name == "alpha-20260102-000000"
+        (tmp_path / stamp / "events.jsonl").write_text(json.dumps(started(begin).as_json()) + "\n")
+    assert find("latest", tmp_path).folder.name == "alpha-20260101-230000"
     zeta = newest(tmp_path, "zeta")
     assert zeta is not None
     assert zeta.folder.name == "zeta-20260101-000000"
     assert newest(tmp_path, "alph") is None
+    with_no_event = create(tmp_path, "begun-now")
+    assert find("latest", tmp_path) == with_no_event
 
 
 def test_a_folder_that_holds_no_experiment_is_refused(tmp_path: Path) -> None:

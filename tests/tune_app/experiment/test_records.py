@@ -102,6 +102,22 @@ def test_a_clock_that_was_set_back_is_noticed_and_takes_no_hours_away() -> None:
     assert records.hours == pytest.approx(1.0)
 
 
+def test_a_clock_that_jumps_forward_spends_no_hours() -> None:
+    ten_hours = 36_000
+    records = Records([
+        changed(started(), hours=0.0),
+        asked("0000", when=5),
+        changed(reported("0000", 1), hours=0.25),
+        asked("0001", when=ten_hours),
+    ])  # fmt: skip
+    assert records.hours == 0.25
+    records.apply(changed(resumed(2 * ten_hours), hours=0.25))
+    records.apply(changed(reported("0001", 1), time=resumed(3 * ten_hours).time, hours=0.5))
+    assert records.hours == 0.5
+    records.apply(at(4 * ten_hours, "sweep_ended", state="interrupted", hours=0.75))
+    assert records.hours == 0.75
+
+
 def test_a_lost_worker_uses_up_a_retry_only_if_the_trial_made_no_progress() -> None:
     lost = at(0, "failed", trial="0000", kind="worker_lost", message="", retry=True)
     saved = at(0, "checkpointed", trial="0000", kimg=1.0, path="trials/0000/checkpoint_000001000")
