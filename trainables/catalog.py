@@ -4,7 +4,7 @@ Torch is imported only when a run is built, so checking a configuration takes mi
 or file with its `Run` or `ImageModel`, and one entry here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from math import inf, isfinite
@@ -65,6 +65,8 @@ class Model:
     parameters: Mapping[str, Parameter]
     metrics: Mapping[str, Metric]
     uses_images: bool = True
+    descending: Sequence[tuple[str, str]] = ()
+    """Pairs of parameters of which the first must be larger than the second."""
     version: int = 1
     """Raise this when the same RunSpec gives other numbers. Experiments of another version are not resumed."""
 
@@ -149,6 +151,7 @@ NCSN = Model(
         **COST,
         "loss": Metric("held-out denoising loss", LOSS_TRAP.format("the noise range")),
     },
+    descending=(("sigma_begin", "sigma_end"),),
 )
 BETA_VAE = Model(
     run="trainables.beta_vae.task:build",

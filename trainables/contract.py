@@ -83,7 +83,10 @@ class Run(Protocol):
     """One training run, as its trial uses it."""
 
     def train(self, images: int) -> dict[str, float]:
-        """Train on `images` more images and return the mean of each loss, `loss` first. Raise NonFiniteError."""
+        """Train on about `images` more images and return the mean of each loss, `loss` first. Raise NonFiniteError.
+
+        A run may go on to the end of its batch, and takes that off the next call.
+        """
         ...
 
     def evaluate(self, *, final: bool, sample_metrics: Any = None, spec: RunSpec | None = None) -> Evaluation:

@@ -27,6 +27,10 @@ class ImageRun:
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         self.network = model.network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
         self.images = 0
+        """Images seen."""
+        self._due = 0
+        """Images asked for."""
+        self._means: dict[str, float] = {}
 
         params = spec.params
         self._batch_size, self._clip = int(params["batch_size"]), float(params["clip"])
@@ -41,19 +45,21 @@ class ImageRun:
         self._noise = torch.Generator(self.device).manual_seed(seed_of(spec.seed, "noise"))
 
     def train(self, images: int) -> dict[str, float]:
-        """Train on `images` more images and return the mean of each loss. Raise NonFiniteError."""
+        """Train on `images` more images and return the mean of each loss. Raise NonFiniteError.
+
+        Every batch is whole. The images by which the last one goes too far are taken off the next call.
+        """
         self.network.train()
         totals: dict[str, Tensor] = {}
-        left = images
-        while left > 0:
-            # a lone last image joins the batch before it: batch normalisation needs two
-            count = left if left <= self._batch_size + 1 else self._batch_size
-            for name, total in self.step(self._batch(count)).items():
+        began = self.images
+        self._due += images
+        while self.images < self._due:
+            for name, total in self.step(self._batch(self._batch_size)).items():
                 totals[name] = totals[name] + total if name in totals else total
-            left -= count
-        means = {name: float(total) / images for name, total in totals.items()}
-        self._check_finite(means)
-        return {**means, **precision.usage(self.device)}
+        if totals:
+            self._means = {name: float(total) / (self.images - began) for name, total in totals.items()}
+            self._check_finite(self._means)
+        return {**self._means, **precision.usage(self.device)}
 
     def evaluate(
         self, *, final: bool, sample_metrics: SampleMetrics | None = None, spec: RunSpec | None = None
@@ -103,6 +109,8 @@ class ImageRun:
             "order": self._order.state(),
             "noise": {"device": self.device.type, "generator": self._noise.get_state()},
             "images": self.images,
+            "due": self._due,
+            "means": self._means,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -113,6 +121,8 @@ class ImageRun:
             self._ema.load_state(state["ema"])
         self._order.load_state(state["order"])
         self.images = int(state["images"])
+        self._due = int(state.get("due", self.images))  # version 0.1 cut a batch short at each mark
+        self._means = dict(state.get("means", {}))
         if state["noise"]["device"] == self.device.type:
             self._noise.set_state(state["noise"]["generator"].cpu())
         else:  # a CPU's generator state means nothing to a GPU: go on with fresh noise

@@ -94,7 +94,7 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
         f"plan: {plan.trials} trials of {plan.model} ({plan.baselines} of them baselines), {_goals(config)}",
         *_data_lines(config),
         f"  searches {', '.join(config.parameters)}",
-        f"  rungs at {ladder} kimg; {stopping}",
+        f"  rungs at {ladder} kimg{_rule(config)}; {stopping}",
         f"  {plan.kimg_least:g} to {plan.kimg_most:g} kimg of training; the time is shown once the first trial reports",
         f"  a trial takes {plan.cpu:g} CPU and {plan.gpu if isinstance(plan.gpu, str) else f'{plan.gpu:g}'} GPU",
     ]
@@ -109,6 +109,14 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
         )
     lines += [f"  budget: {limits}"] if limits else []
     return [*lines, *(f"warning: {warning}" for warning in metric_warnings(config))]
+
+
+def _rule(config: SweepConfig) -> str:
+    """Return how the rungs follow from the configuration."""
+    asha = config.scheduler
+    if asha.rungs or len(config.rungs) == 1:
+        return ""
+    return f" (max_kimg / {asha.reduction_factor:g}, again and again, not below {asha.grace_kimg:g})"
 
 
 def _goals(config: SweepConfig) -> str:

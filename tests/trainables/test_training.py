@@ -63,8 +63,8 @@ def test_evaluating_in_between_changes_nothing() -> None:
     assert plain.train(16) == disturbed.train(16)
 
 
-def test_training_ends_exactly_at_the_mark_and_no_batch_is_a_single_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = tiny_run("beta_vae")  # batch normalisation at 1x1 pixels refuses a single image
+def test_every_batch_is_whole_and_what_goes_too_far_is_taken_off_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tiny_run("beta_vae")
     sizes, step = [], run.step
 
     def watched(x: Tensor) -> dict[str, Tensor]:
@@ -72,10 +72,19 @@ def test_training_ends_exactly_at_the_mark_and_no_batch_is_a_single_image(monkey
         return step(x)
 
     monkeypatch.setattr(run, "step", watched)
-    run.train(25)
-    run.train(20)
-    assert sizes == [8, 8, 9, 8, 8, 4]
-    assert run.images == 45
+    for images, seen in ((25, 32), (20, 48), (3, 48), (1, 56)):
+        assert run.train(images)["loss"] > 0
+        assert run.images == seen
+    assert set(sizes) == {8}
+
+
+def test_marks_do_not_change_the_training() -> None:
+    often, once = tiny_run("ncsn"), tiny_run("ncsn")
+    for _ in range(16):
+        often.train(4)
+    once.train(64)
+    for weight, other in zip(often.network.parameters(), once.network.parameters(), strict=True):
+        assert torch.equal(weight, other)
 
 
 def test_reported_losses_are_means_over_the_images() -> None:

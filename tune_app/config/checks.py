@@ -31,15 +31,19 @@ class Fault:
     hint: str = ""
 
 
-def check(config: SweepConfig) -> None:
-    """Raise ValidationError with every fault. Later checks run only if the names they depend on are right."""
+def check(config: SweepConfig, *, resumed: bool = False) -> None:
+    """Raise ValidationError with every fault. Later checks run only if the names they depend on are right.
+
+    A resumed experiment of an earlier version may do what is refused today.
+    """
     faults = [*_metric(config), *_names(config)]
     if not faults:
         faults = [*_ranges(config), *_fixed(config)]
     if not faults:
         faults = [*_space(config)]
     if not faults:
-        faults = [*_baselines(config), *_noise_levels(config), *_langevin_step(config), *_warmup(config)]
+        faults = [*_baselines(config), *_langevin_step(config), *_warmup(config)]
+        faults += [] if resumed else [*_order(config), *_batch_size(config)]
     if faults:
         raise ValidationError.from_exception_data(
             "SweepConfig",
@@ -185,14 +189,27 @@ def _extremes(config: SweepConfig, name: str) -> tuple[float, float]:
     return min(numbers), max(numbers)
 
 
-def _noise_levels(config: SweepConfig) -> Iterator[Fault]:
-    if config.model != "ncsn":
+def _order(config: SweepConfig) -> Iterator[Fault]:
+    for larger, smaller in MODELS[config.model].descending:
+        low, high = _extremes(config, larger)[0], _extremes(config, smaller)[1]
+        if low <= high:
+            message = f"the smallest {larger} ({low:g}) must be above the largest {smaller} ({high:g})"
+            yield Fault(_written(config, larger, smaller), message, "a trial that draws them the other way fails")
+
+
+def _batch_size(config: SweepConfig) -> Iterator[Fault]:
+    if "batch_size" not in MODELS[config.model].parameters:
         return
-    begin, end = _extremes(config, "sigma_begin")[1], _extremes(config, "sigma_end")[0]
-    if begin <= end:
-        block = next((b for b in ("parameters", "fixed") if "sigma_begin" in getattr(config, b)), "parameters")
-        message = f"the largest sigma_begin ({begin:g}) must be above the smallest sigma_end ({end:g})"
-        yield Fault((block, "sigma_begin"), message)
+    largest, report = _extremes(config, "batch_size")[1], 1000 * config.evaluation.report_kimg
+    if largest > report:
+        message = f"the largest batch ({largest:g} images) must fit between two reports ({report:g} images)"
+        yield Fault(_written(config, "batch_size"), message, "raise evaluation.report_kimg")
+
+
+def _written(config: SweepConfig, *names: str) -> tuple[str, ...]:
+    """Return the key of the first of the parameters that the configuration sets."""
+    keys = [(block, name) for name in names for block in ("parameters", "fixed") if name in getattr(config, block)]
+    return keys[0] if keys else ("parameters",)
 
 
 def _langevin_step(config: SweepConfig) -> Iterator[Fault]:

@@ -1,6 +1,8 @@
 """Load a space file into a SweepConfig: the file, then a profile, then options, then --set."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from tune_app.config.checks import nearest
 from tune_app.config.layers import Data, Layers, nested
 from tune_app.config.messages import FOLLOWS_ANOTHER, place, sentence
 from tune_app.config.model_parameters import split_data_option
-from tune_app.config.schema import SweepConfig
+from tune_app.config.rung_ladder import ladder_of_version_0_1
+from tune_app.config.schema import RESUMED, SweepConfig
 from tune_app.config.space_file import find_space
 from tune_app.config.strict_yaml import MOST_DEPTH, Document, Key, parse_value, read
 from tune_app.config.yaml_dumper import dump_yaml
@@ -73,22 +76,20 @@ def load(
 def load_resolved(path: Path, set: Mapping[str, object] | None = None) -> SweepConfig:
     """Read the sweep.yaml of an experiment, which an earlier version may have written."""
     document = read(find_space(path))
-    _drop_workspace(document.data)
+    _upgrade(document.data)
     layers = Layers(document)
     for key, value in (set or {}).items():
         option = f"--set {key}={value}"
         layers.overlay(nested(_split(key, option), _parsed(value, option)), where=_always(option))
-    return _validated(layers)
+    return _validated(layers, context=RESUMED)
 
 
 def restored(data: Mapping[str, object], where: Path) -> SweepConfig:
     """Return the configuration that the log at `where` holds. Raise InputError if it is damaged."""
-    data = dict(data)
-    if isinstance(wandb := data.get("wandb"), dict):
-        data["wandb"] = dict(wandb)
-    _drop_workspace(data)
+    logged = deepcopy(dict(data))
+    _upgrade(logged)
     try:
-        return SweepConfig.model_validate(data)
+        return SweepConfig.model_validate(logged, context=RESUMED)
     except ValidationError as error:
         raise InputError(
             f"{where}: the configuration in this log is damaged ({error.error_count()} mistakes)"
@@ -110,10 +111,15 @@ def schema() -> dict[str, JsonValue]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **SweepConfig.model_json_schema()}
 
 
-def _drop_workspace(data: dict[str, object] | Data) -> None:
-    wandb = data.get("wandb")
+def _upgrade(data: dict[str, object] | Data) -> None:
+    """Bring the resolved configuration of an experiment of version 0.1 up to date. Its rungs stay as they are."""
+    wandb, scheduler = data.get("wandb"), data.get("scheduler")
     if isinstance(wandb, dict):
         wandb.pop(WORKSPACE, None)
+    if isinstance(scheduler, dict) and "rungs" not in scheduler:
+        with suppress(LookupError, TypeError, ValueError):  # the check of the whole configuration says what is wrong
+            names = ("grace_kimg", "max_kimg", "reduction_factor")
+            scheduler["rungs"] = ladder_of_version_0_1(*(float(scheduler[name]) for name in names))
 
 
 def _split(key: str, option: str) -> list[str]:
@@ -158,9 +164,9 @@ def _always(option: str) -> Callable[[Key], str]:
     return lambda _: option
 
 
-def _validated(layers: Layers) -> SweepConfig:
+def _validated(layers: Layers, context: str | None = None) -> SweepConfig:
     try:
-        return SweepConfig.model_validate(layers.data)
+        return SweepConfig.model_validate(layers.data, context=context)
     except ValidationError as error:
         problems = []
         for detail in error.errors(include_url=False):

@@ -29,6 +29,11 @@ def model_parameters(model: str, sets: Mapping[str, object]) -> dict[str, Scalar
             problems.append(Problem(where, f"{name}: {complaint}"))
         elif isinstance(parsed, bool | int | float | str):
             params[name] = parsed
+    for larger, smaller in MODELS[model].descending:
+        if not problems and float(params[larger]) <= float(params[smaller]):
+            name = next((name for name in (larger, smaller) if name in sets), larger)
+            message = f"{larger} ({params[larger]:g}) must be above {smaller} ({params[smaller]:g})"
+            problems.append(Problem(f"--set {name}={params[name]}", message))
     if problems:
         raise ConfigError(*problems)
     return params

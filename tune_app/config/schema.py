@@ -5,7 +5,7 @@ from math import inf, log
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from typing_extensions import Self
 
 from search_spaces.distributions import Distribution, Plain, Scalar
@@ -18,6 +18,10 @@ MOST_RUNGS = 50
 SECRET = re.compile(r"secret|key|token|password", re.IGNORECASE)
 LEAST_SHARE = 0.125
 """Smallest share of a GPU. `gpu: auto` runs at most eight trials on one GPU."""
+
+
+RESUMED = "resumed"
+"""Context of the validation of an experiment's own configuration, which an earlier version may have written."""
 
 
 class Block(BaseModel):
@@ -100,6 +104,8 @@ class SchedulerConfig(Block):
     """First rung. No trial is stopped earlier."""
     reduction_factor: float = Field(default=3.0, gt=1)
     """Ratio of one rung to the one before. About one in this many trials continues past a rung."""
+    rungs: list[Annotated[float, Field(gt=0)]] | None = Field(default=None, min_length=1, max_length=MOST_RUNGS)
+    """Rungs in kimg. null: max_kimg divided by reduction_factor again and again, down to grace_kimg."""
     trust: TrustConfig | None = TrustConfig()
     """null: every rung stops trials from the start, as in classic ASHA."""
 
@@ -111,6 +117,8 @@ class SchedulerConfig(Block):
             raise ValueError(f"grace_kimg ({self.grace_kimg:g}) must not exceed max_kimg ({self.max_kimg:g})")
         if (log(self.max_kimg) - log(self.grace_kimg)) / log(self.reduction_factor) > MOST_RUNGS:
             raise ValueError(f"reduction_factor ({self.reduction_factor:g}) makes more than {MOST_RUNGS} rungs")
+        if self.rungs and (self.rungs != sorted(set(self.rungs)) or self.rungs[-1] != self.max_kimg):
+            raise ValueError(f"rungs must rise, and the last one must be max_kimg ({self.max_kimg:g})")
         return self
 
 
@@ -295,8 +303,8 @@ class SweepConfig(Block):
     """Named overlays of this file. In them null removes a parameter. A loaded configuration has none left."""
 
     @model_validator(mode="after")
-    def _parts_fit_together(self) -> Self:
-        checks.check(self)
+    def _parts_fit_together(self, info: ValidationInfo) -> Self:
+        checks.check(self, resumed=info.context == RESUMED)
         return self
 
     @property
@@ -309,6 +317,8 @@ class SweepConfig(Block):
         """Kimg at which trials are evaluated. With two objectives no trial can be stopped, so only max_kimg is left."""
         scheduler = self.scheduler
         grace = scheduler.grace_kimg if scheduler.type == "asha" and not self.metrics else scheduler.max_kimg
+        if scheduler.rungs and grace < scheduler.max_kimg:
+            return scheduler.rungs
         return rung_ladder(grace, scheduler.max_kimg, scheduler.reduction_factor)
 
     @property

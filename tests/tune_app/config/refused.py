@@ -207,7 +207,37 @@ SPACES = [
         "noise levels the wrong way round",
         ncsn("sigma_begin: {type: float, low: 0.1, high: 0.2}", "sigma_end: {type: float, low: 0.5, high: 0.6}"),
         5,
-        "the largest sigma_begin (0.2) must be above the smallest sigma_end (0.5)",
+        "the smallest sigma_begin (0.1) must be above the largest sigma_end (0.6)",
+    ),
+    (
+        "noise levels that overlap",
+        ncsn("sigma_begin: {type: float, low: 0.1, high: 2.0}", "sigma_end: {type: float, low: 0.01, high: 0.1}"),
+        5,
+        "the smallest sigma_begin (0.1) must be above the largest sigma_end (0.1)",
+    ),
+    (
+        "a noise level below the default of the other",
+        ncsn("sigma_end: {type: categorical, choices: [0.1, 3.0]}"),
+        5,
+        "the smallest sigma_begin (1) must be above the largest sigma_end (3)",
+    ),
+    (
+        "a batch that is larger than a report",
+        ncsn("batch_size: {type: int, low: 64, high: 1024}") + "evaluation: {report_kimg: 0.5}\n",
+        5,
+        "the largest batch (1024 images) must fit between two reports (500 images)",
+    ),
+    (
+        "rungs that fall",
+        GOOD + "scheduler: {max_kimg: 9, grace_kimg: 1, rungs: [3, 1, 9]}\n",
+        6,
+        "rungs must rise, and the last one must be max_kimg (9)",
+    ),
+    (
+        "rungs that end early",
+        GOOD + "scheduler: {max_kimg: 9, grace_kimg: 1, rungs: [1, 3]}\n",
+        6,
+        "rungs must rise, and the last one must be max_kimg (9)",
     ),
     (
         "two names for one step",

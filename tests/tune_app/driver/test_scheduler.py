@@ -17,7 +17,12 @@ from tune_app.driver.scheduler import SweepScheduler, make_rung_book
 from tune_app.experiment.events import Failed, Reported
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own
-ALWAYS_TRUSTED = {"scheduler.trust": "null", "scheduler.max_kimg": 9.0, "scheduler.grace_kimg": 3.0}
+ALWAYS_TRUSTED = {
+    "scheduler.trust": "null",
+    "scheduler.max_kimg": 9.0,
+    "scheduler.grace_kimg": 3.0,
+    "scheduler.rungs": [3.0, 9.0],
+}
 
 
 @pytest.fixture
