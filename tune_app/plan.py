@@ -70,11 +70,17 @@ def trial_count(config: SweepConfig) -> int:
     return min(config.search.trials, len(config.baselines) + len(config.space.grid()))
 
 
-def metric_warnings(config: SweepConfig) -> list[str]:
-    """Return why the metric of a sweep may mislead."""
+def plan_warnings(config: SweepConfig) -> list[str]:
+    """Return why the answer of a sweep may mislead, and what was left out of its plan."""
     known = MODELS[config.model].metrics
     first = config.objectives[0].name  # a second objective may measure what kid cannot see
-    return [f"metric {first}: {known[first].warning}"] if known[first].warning else []
+    warnings = [f"metric {first}: {known[first].warning}"] if known[first].warning else []
+    if config.search.sampler == "grid":
+        points, baselines = len(config.space.grid()), len(config.baselines)
+        if config.search.trials < points + baselines:
+            run, every = max(0, config.search.trials - baselines), points + baselines
+            warnings.append(f"only {run} of the grid's {points} points run; for all of them: --trials {every}")
+    return warnings + config.notes
 
 
 def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
@@ -108,7 +114,7 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
             f"{again.draws} times {again.samples} samples"
         )
     lines += [f"  budget: {limits}"] if limits else []
-    return [*lines, *(f"warning: {warning}" for warning in metric_warnings(config))]
+    return [*lines, *(f"warning: {warning}" for warning in plan_warnings(config))]
 
 
 def _rule(config: SweepConfig) -> str:

@@ -13,7 +13,7 @@ from tune_app.config.schema import MetricConfig, SweepConfig
 from tune_app.experiment.events import Event
 from tune_app.experiment.ranking import TrialResult, best, estimate, fresh_estimate, front, ranked, trial_result
 from tune_app.experiment.records import Records, TrialRecord
-from tune_app.plan import metric_warnings
+from tune_app.plan import plan_warnings
 
 TIED = 2.0
 """Two trials tie if their difference is below this many standard errors."""
@@ -122,7 +122,7 @@ def summarise(config: SweepConfig, records: Records, events: Sequence[Event]) ->
         answer=_answer(config, records, events, winner) if winner else None,
         features=records.features,
         cost=records.cost(),
-        warnings=metric_warnings(config),
+        warnings=plan_warnings(config),
     )
 
 

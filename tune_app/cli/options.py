@@ -40,6 +40,13 @@ def selection_options(command: Command) -> Command:
     options = [
         click.option("--profile", metavar="NAME", help="Overlay of the file; `none` uses the file as it stands."),
         set_option,
+        click.option(
+            "--fix",
+            "fixes",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Fix a parameter instead of searching it.",
+        ),
         click.option("--data", metavar="NAME", help="cifar10, shapes, or folder:DIR (train/<class>/, test/<class>/)."),
         click.option("--trials", type=int, help="Number of trials."),
         click.option("--seed", type=int, help="Seed of every random draw."),
@@ -53,12 +60,12 @@ def selection_options(command: Command) -> Command:
     return command
 
 
-def assigned(sets: tuple[str, ...]) -> dict[str, str]:
+def assigned(sets: tuple[str, ...], option: str = "--set") -> dict[str, str]:
     """Return KEY=VALUE options as a mapping. Raise InputError for one that is not of this form."""
     pairs = {}
     for item in sets:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
-            raise InputError(f"--set {item}: expected KEY=VALUE")
+            raise InputError(f"{option} {item}: expected KEY=VALUE")
         pairs[key.strip()] = value
     return pairs

@@ -138,7 +138,7 @@ def make_selection(options: dict[str, Any]) -> Selection:
     """Return the options of `selection_options` as a Selection."""
     from tune_app.config.selection import Selection
 
-    return Selection(**{**options, "sets": assigned(options["sets"])})
+    return Selection(**{**options, "sets": assigned(options["sets"]), "fixes": assigned(options["fixes"], "--fix")})
 
 
 def _select(selection: Selection, *, quiet: bool) -> tuple[SweepConfig, dict[str, Any]]:

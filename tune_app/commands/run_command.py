@@ -15,6 +15,7 @@ def run_command(space: str, experiment: str, selection: Selection) -> list[str]:
     words = ["python", "-m", "tune_app", "run", space, "--resume", experiment, "--address", "auto"]
     for name, value in options.items():
         words += [] if value is None else [f"--{name}", str(value)]
-    for key, value in selection.sets.items():
-        words += ["--set", f"{key}={value}"]
+    for option, values in (("--set", selection.sets), ("--fix", selection.fixes)):
+        for key, value in values.items():
+            words += [option, f"{key}={value}"]
     return words

@@ -1,6 +1,6 @@
 """Load a space file into a SweepConfig: the file, then a profile, then options, then --set."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -53,11 +53,14 @@ def load(
     *,
     profile: str | None = None,
     set: Mapping[str, object] | None = None,
+    fix: Mapping[str, object] | None = None,
     overrides: Overrides | None = None,
 ) -> SweepConfig:
-    """Read the space file at `path`, or the shipped one of that name. Strings in `set` are read as YAML.
+    """Read the space file at `path`, or the shipped one of that name. Strings in `set` and `fix` are read as YAML.
 
-    Raise ConfigError with every problem, those of profiles that are not chosen included.
+    A parameter in `fix` is not searched but has that value. A baseline loses its values of parameters that a profile or
+    an option has removed from the search. Raise ConfigError with every problem, those of profiles that are not chosen
+    included.
     """
     document = read(find_space(path))
     profiles = _profiles(document)
@@ -70,7 +73,16 @@ def load(
     for key, value in (set or {}).items():
         option = f"--set {key}={value}"
         layers.overlay(nested(_split(key, option), _parsed(value, option)), where=_always(option))
-    return _validated(layers)
+    for name, value in (fix or {}).items():
+        option = f"--fix {name}={value}"
+        if name in _block(layers.data, "parameters"):
+            layers.overlay(nested(["parameters", name], None), where=_always(option))
+        layers.overlay(nested(["fixed", name], _parsed(value, option)), where=_always(option))
+    once = {*_block(document.data, "parameters"), *_block(profiles.get(profile or "", {}), "parameters")}
+    dropped = _drop_from_baselines(layers.data, once - _block(layers.data, "parameters").keys())
+    config = _validated(layers)
+    config.notes.extend(f"baselines: {name} is not searched, so their values of it are left out" for name in dropped)
+    return config
 
 
 def load_resolved(path: Path, set: Mapping[str, object] | None = None) -> SweepConfig:
@@ -109,6 +121,22 @@ def dump(config: SweepConfig) -> str:
 def schema() -> dict[str, JsonValue]:
     """Return the JSON schema of a space file, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **SweepConfig.model_json_schema()}
+
+
+def _block(data: Data, name: str) -> Data:
+    block = data.get(name)
+    return block if isinstance(block, dict) else {}
+
+
+def _drop_from_baselines(data: Data, names: Iterable[str]) -> list[str]:
+    """Remove the values of `names` from the baselines, and return the names that had one."""
+    baselines = data.get("baselines")
+    listed = [one for one in baselines if isinstance(one, dict)] if isinstance(baselines, list) else []
+    present = sorted({name for name in names for one in listed if name in one})
+    for name in present:
+        for one in listed:
+            one.pop(name, None)
+    return present
 
 
 def _upgrade(data: dict[str, object] | Data) -> None:

@@ -2,10 +2,20 @@
 
 import re
 from math import inf, log
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
 from typing_extensions import Self
 
 from search_spaces.distributions import Distribution, Plain, Scalar
@@ -32,12 +42,17 @@ class Block(BaseModel):
     )
 
 
+def _absolute(path: str) -> str:
+    """Return the absolute path, so that a resume from another folder finds it."""
+    return str(Path(path).expanduser().absolute())
+
+
 class DataConfig(Block):
     """The images."""
 
     name: Literal["cifar10", "shapes", "folder"] = "cifar10"
     """cifar10, shapes (drawn by a program, no download), or folder."""
-    path: str | None = Field(default=None, min_length=1)
+    path: Annotated[str, AfterValidator(_absolute)] | None = Field(default=None, min_length=1)
     """Folder DIR for `name: folder`. It holds DIR/train/<class>/* and DIR/test/<class>/*."""
     resolution: int = 32
     """Side of an image in pixels: 16 or 32; for folders also 48 or 64."""
@@ -47,7 +62,7 @@ class DataConfig(Block):
         if self.name == "folder" and self.path is None:
             raise ValueError("folder needs a path")
         if self.name != "folder" and self.path is not None:
-            raise ValueError(f"path ({self.path}) goes with name: folder, not with {self.name}")
+            raise ValueError(f"path goes with name: folder, not with {self.name}")
         return self
 
     @model_validator(mode="after")
@@ -299,6 +314,7 @@ class SweepConfig(Block):
     """Weights & Biases."""
     notify: NotifyConfig = NotifyConfig()
     """Notification at the end of the sweep."""
+    _notes: list[str] = PrivateAttr(default_factory=list)
     profiles: dict[str, dict[str, Any]] = {}
     """Named overlays of this file. In them null removes a parameter. A loaded configuration has none left."""
 
@@ -306,6 +322,11 @@ class SweepConfig(Block):
     def _parts_fit_together(self, info: ValidationInfo) -> Self:
         checks.check(self, resumed=info.context == RESUMED)
         return self
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of how this configuration came about."""
+        return self._notes
 
     @property
     def objectives(self) -> list[MetricConfig]:

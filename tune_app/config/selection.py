@@ -19,6 +19,7 @@ class Selection:
     space: str
     profile: str | None = None
     sets: Mapping[str, str] = field(default_factory=dict)
+    fixes: Mapping[str, str] = field(default_factory=dict)
     data: str | None = None
     trials: int | None = None
     seed: int | None = None
@@ -42,7 +43,7 @@ class Selection:
         """Return the configuration with this profile; None or `none` is the file as it stands."""
         overrides = Overrides(self.data, self.trials, self.seed, self.name, self.wandb)
         chosen = None if profile == NO_PROFILE else profile
-        return load(self.space, profile=chosen, set=self.sets, overrides=overrides)
+        return load(self.space, profile=chosen, set=self.sets, fix=self.fixes, overrides=overrides)
 
     def renamed(self, name: str | None) -> Selection:
         """Return the selection with another experiment name."""

@@ -11,7 +11,7 @@ from tune_app.errors import ConfigError, InputError, Problem
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.records import Records
 
-MAY_CHANGE = ("search.trials", "budget", "resources", "failures", "recheck", "wandb", "notify")
+MAY_CHANGE = ("search.trials", "data.path", "budget", "resources", "failures", "recheck", "wandb", "notify")
 """Keys that decide how long and on what a sweep runs. All other keys decide what the trials' numbers mean."""
 
 Changes = dict[str, list[JsonValue]]

@@ -21,6 +21,7 @@ from tune_app.config.load import load_resolved, restored
 from tune_app.config.model_parameters import model_parameters
 from tune_app.config.profile import choose_profile
 from tune_app.errors import ConfigError, InputError
+from tune_app.plan import plan_warnings
 
 FOLDER = Path(search_spaces.__file__).parent
 SHIPPED = ["ncsn_space.yaml", "beta_vae_space.yaml", "branin_space.yaml"]
@@ -151,7 +152,7 @@ def test_a_bad_set_is_named(file: Path, key: str, value: str, words: str) -> Non
     [
         ({"trials": 0}, "--trials 0: search.trials: must be at least 1"),
         ({"data": "shape"}, "--data shape: data.name: must be one of"),
-        ({"data": "shapes:x"}, "--data shapes:x: data: path (x) goes with name: folder"),
+        ({"data": "shapes:x"}, "--data shapes:x: data: path goes with name: folder"),
         ({"name": "../evil"}, "--name ../evil: name: must be letters"),
         ({"wandb": "on"}, "--wandb on: wandb.mode: must be one of auto, online"),
     ],
@@ -242,6 +243,44 @@ def test_importing_the_configuration_imports_nothing_heavy() -> None:
     heavy = "{'torch', 'ray', 'wandb', 'optuna', 'numpy'}"
     code = f"import sys, tune_app.config; found = {heavy} & set(sys.modules); assert not found, found"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_fix_takes_a_parameter_out_of_the_search_and_out_of_the_baselines() -> None:
+    config = load("ncsn_space.yaml", fix={"lr": "1e-3", "width": 64})
+    assert "lr" not in config.parameters
+    assert (config.constants["lr"], config.constants["width"]) == (1e-3, 64)
+    assert all("lr" not in baseline for baseline in config.baselines)
+    assert config.notes == ["baselines: lr is not searched, so their values of it are left out"]
+    assert load("ncsn_space.yaml").notes == []
+    with pytest.raises(ConfigError, match=r"--fix lrr=1: fixed\.lrr: ncsn has no parameter of that name"):
+        load("ncsn_space.yaml", fix={"lrr": "1"})
+
+
+@pytest.mark.parametrize("space", ["ncsn_space.yaml", "beta_vae_space.yaml"])
+@pytest.mark.parametrize("profile", [None, "laptop"])
+def test_null_removes_a_parameter_of_the_shipped_files_with_its_baselines(space: str, profile: str | None) -> None:
+    config = load(space, profile=profile, set={"parameters.lr": "null"})
+    assert "lr" not in config.parameters
+    assert any("lr" in note for note in config.notes)
+
+
+def test_a_baseline_with_a_parameter_that_was_never_searched_is_refused() -> None:
+    with pytest.raises(ConfigError, match="is not searched"):
+        load("ncsn_space.yaml", set={"baselines": "[{clip: 1.0}]"})
+
+
+def test_the_path_of_the_data_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load("ncsn_space.yaml", overrides=Overrides(data="folder:pets"))
+    assert config.data.path == str(tmp_path / "pets")
+    assert load("ncsn_space.yaml", set={"data": "{name: folder, path: ~/pets}"}).data.path == str(Path.home() / "pets")
+
+
+def test_a_grid_with_fewer_trials_than_points_says_so() -> None:
+    grid = {"search.sampler": "grid", "parameters.x1": "{type: int, low: 0, high: 9}", "parameters.x2": "null"}
+    short = load("branin_space.yaml", set={**grid, "search.trials": 4})
+    assert plan_warnings(short)[-1] == "only 4 of the grid's 10 points run; for all of them: --trials 10"
+    assert plan_warnings(load("branin_space.yaml", set={**grid, "search.trials": 10})) == []
 
 
 def test_an_experiment_with_the_former_key_workspace_still_loads(tmp_path: Path) -> None:

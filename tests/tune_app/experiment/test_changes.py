@@ -58,8 +58,9 @@ def test_a_key_that_decides_the_numbers_is_refused_with_both_values(key: str, va
     with pytest.raises(ConfigError) as caught:
         accepted_changes(load("ncsn_space.yaml"), load("ncsn_space.yaml", set={key: value, "search.trials": 99}))
     assert said in str(caught.value)
-    assert "a resumed one may change search.trials, budget, resources, failures, recheck, wandb, notify" in str(
-        caught.value
+    assert (
+        "a resumed one may change search.trials, data.path, budget, resources, failures, recheck, wandb, notify"
+        in str(caught.value)
     )
     assert "search.trials: the" not in str(caught.value)
 
