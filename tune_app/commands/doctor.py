@@ -1,6 +1,5 @@
 """Check what a sweep needs on this machine: one row for each thing, with what to do if it is missing."""
 
-import netrc
 import platform
 import resource
 import shutil
@@ -21,6 +20,7 @@ from tune_app.cluster.scratch import socket_folder
 from tune_app.cluster.this_machine import local_gpus
 from tune_app.errors import InputError
 from tune_app.experiment.out_folder import check_writable
+from tune_app.trackers.wandb_key import login_command, wandb_account
 
 GIB = 2**30
 CONNECT_SECONDS = 5.0
@@ -228,22 +228,13 @@ def _data() -> Row:
 
 
 def _wandb(environment: Mapping[str, str]) -> Row:
-    """Return the row on the W&B key. It shows neither the key nor the netrc parser's message, which may quote it."""
-    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
-        if environment.get(name):
-            return Row("wandb key", "ok", f"in {name}")
-    host = urlsplit(environment.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
-    path = Path(environment.get("NETRC", "~/.netrc")).expanduser()
-    path = path if path.exists() else path.with_name("_netrc")
-    try:
-        entry = netrc.netrc(str(path)).authenticators(host)
-    except FileNotFoundError:
-        entry = None
-    except (OSError, netrc.NetrcParseError):
-        return Row("wandb key", "warning", f"{path} cannot be read", f"chmod 600 {path}, and correct its lines")
-    if entry is not None:
-        return Row("wandb key", "ok", f"for {host} in {path}")
-    return Row("wandb key", "warning", f"none for {host}", "`wandb login`, or `tune_app sync` later")
+    account = wandb_account(environment)
+    if account.key_in:
+        return Row("wandb key", "ok", f"for {account.host} in {account.key_in}")
+    if account.mode != "online":
+        return Row("wandb key", "ok", f"not needed: W&B is {account.mode} here")
+    todo = f"`{login_command(account.host)}`, or `tune_app sync` later"
+    return Row("wandb key", "warning", f"none for {account.host}", todo)
 
 
 def _memory() -> Row:

@@ -231,14 +231,23 @@ class FailuresConfig(Block):
     """
 
 
+def _wandb_name(name: str) -> str:
+    if wrong := sorted(set(name) & set("/\\#?%:")):
+        hint = "; a team belongs in wandb.entity" if "/" in wrong else ""
+        raise ValueError(f"must not contain {' '.join(wrong)}, which W&B refuses{hint}")
+    return name
+
+
 class WandbConfig(Block):
     """Weights & Biases."""
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: online if a key is found, else offline. `tune_app sync` sends an offline sweep later."""
-    project: str = Field(default="cifar10-generative-models", min_length=1)
+    project: Annotated[str, AfterValidator(_wandb_name)] = Field(
+        default="cifar10-generative-models", min_length=1, max_length=128
+    )
     """Project of the Sweep and its runs."""
-    entity: str | None = Field(default=None, min_length=1)
+    entity: Annotated[str, AfterValidator(_wandb_name)] | None = Field(default=None, min_length=1)
     """Team or user. null takes the account's default."""
     finish_timeout: float = Field(default=60.0, gt=0)
     """Seconds to wait for W&B at the end of a sweep."""

@@ -24,6 +24,7 @@ from tune_app.experiment.log import EventLog
 from tune_app.experiment.out_folder import check_writable, create
 from tune_app.experiment.records import Records
 from tune_app.trackers.console import Quiet
+from tune_app.trackers.wandb_key import wandb_mode
 
 
 def run_sweep(
@@ -42,6 +43,7 @@ def run_sweep(
     """
     console = console or Quiet()
     check_writable(out)
+    wandb_mode(config.wandb)
     path = config.data.path
     if path and not address and not Path(path).expanduser().is_dir():
         raise InputError(f"data: {path} is not a folder")
@@ -89,6 +91,7 @@ def _resume_after(error: RayDiedError, experiment: Experiment, address: str | No
 
 
 def _resume(experiment: Experiment, config: SweepConfig, address: str | None, console: Quiet) -> None:
+    wandb_mode(config.wandb)
     with resume_lock(experiment.folder), closing(EventLog(experiment.events)) as log:
         records = _fold(log)
         before = restored(records.config, experiment.events) if records.config else config

@@ -14,12 +14,14 @@ from tune_app.experiment.lock import WANDB_LOCK, resume_lock
 from tune_app.experiment.log import Tail, read
 from tune_app.experiment.requests import request
 from tune_app.trackers.wandb import WandbMirror
+from tune_app.trackers.wandb_key import check_key, wandb_account
 
 READ_SECONDS, POLL_SECONDS = 0.5, 10.0
 
 
 def sync(experiment: Experiment) -> None:
-    """Send to W&B what it lacks. Raise TuneAppError if something could not be sent."""
+    """Send to W&B what it lacks. Raise InputError without a key, and TuneAppError if something could not be sent."""
+    check_key(wandb_account())
     with resume_lock(experiment.folder, WANDB_LOCK), _stdout_for_us() as say:
         mirror = WandbMirror(experiment, experiment.config(), say)
         for event in read(experiment.events):

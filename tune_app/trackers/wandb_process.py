@@ -7,10 +7,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from tune_app.config.schema import WandbConfig
 from tune_app.experiment.folder import Experiment
+from tune_app.trackers.wandb_key import wandb_mode
 
 GRACE_SECONDS = 3.0
 
@@ -18,9 +18,9 @@ GRACE_SECONDS = 3.0
 @contextmanager
 def wandb_process(wandb: WandbConfig, experiment: Experiment, note: Callable[[str], None]) -> Iterator[None]:
     """Send the log to W&B while the block runs, and for at most `finish_timeout` seconds after it."""
-    mode = os.environ.get("WANDB_MODE", "auto") if wandb.mode == "auto" else wandb.mode
+    mode = wandb_mode(wandb)
     sync_command = f"python -m tune_app sync {experiment.shown}"
-    if mode in ("offline", "disabled") or (mode == "auto" and not _may_have_key()):
+    if mode != "online":
         yield
         if mode != "disabled":
             note(f"this sweep is not in W&B yet; to send it: {sync_command}")
@@ -57,11 +57,3 @@ def wandb_process(wandb: WandbConfig, experiment: Experiment, note: Callable[[st
 def _print_lines(lines: Iterable[str], note: Callable[[str], None]) -> None:
     for line in lines:
         note(line.rstrip("\n"))
-
-
-def _may_have_key() -> bool:
-    """Return True if wandb may have a key. Asking wandb itself takes a second; it reads keys from these places only."""
-    if any(os.environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")):
-        return True
-    netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    return netrc.exists() or netrc.with_name("_netrc").exists()

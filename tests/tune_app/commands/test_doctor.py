@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
@@ -22,6 +23,7 @@ from click.testing import CliRunner
 from tune_app.cli import cli
 from tune_app.commands import doctor
 from tune_app.commands.doctor import GIB, Row, can_run, doctor_lines, examine
+from tune_app.trackers.wandb_key import wandb_account
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -115,14 +117,19 @@ def test_a_cifar10_in_the_cache_is_found(home: Path) -> None:
 
 def test_the_key_is_looked_for_where_wandb_does_and_never_shown(home: Path) -> None:
     netrc = home / ".netrc"
-    assert look("wandb key").state == "warning"
-    assert look("wandb key", WANDB_API_KEY=KEY) == Row("wandb key", "ok", "in WANDB_API_KEY")
-    netrc.write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
-    assert look("wandb key") == Row("wandb key", "ok", f"for api.wandb.ai in {netrc}")
-    assert look("wandb key", WANDB_BASE_URL="https://wandb.example").state == "warning"
-    netrc.write_text(f"machine api.wandb.ai login user {KEY}\n")  # the parser quotes the word that it did not expect
+    host = wandb_account({}).host
+    assert look("wandb key") == Row(
+        "wandb key", "warning", f"none for {host}", "`wandb login`, or `tune_app sync` later"
+    )
+    assert look("wandb key", WANDB_API_KEY=KEY) == Row("wandb key", "ok", f"for {host} in WANDB_API_KEY")
+    netrc.write_text(f"machine {urlsplit(host).netloc}\n  login user\n  password {KEY}\n")
+    assert look("wandb key") == Row("wandb key", "ok", f"for {host} in {netrc}")
+    other = look("wandb key", WANDB_BASE_URL="https://wandb.example")
+    assert (other.state, other.todo[:42]) == ("warning", "`wandb login --host https://wandb.example`")
+    netrc.write_text(f"machine {urlsplit(host).netloc} login user {KEY}\n")  # the parser quotes the unexpected word
     assert look("wandb key").state == "warning"
     assert KEY not in repr(look("wandb key"))
+    assert "W&B is offline here" in look("wandb key", WANDB_MODE="dryrun").found
 
 
 def test_a_stale_ray_address_is_a_warning_because_run_does_not_use_it(home: Path) -> None:

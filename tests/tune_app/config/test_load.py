@@ -20,6 +20,8 @@ from tune_app.config import Overrides, SweepConfig, dump, find_space, load, prof
 from tune_app.config.load import load_resolved, restored
 from tune_app.config.model_parameters import model_parameters
 from tune_app.config.profile import choose_profile
+from tune_app.config.strict_yaml import read
+from tune_app.config.yaml_dumper import dump_yaml
 from tune_app.errors import ConfigError, InputError
 from tune_app.plan import plan_warnings
 
@@ -198,13 +200,12 @@ def test_every_key_of_the_schema_has_a_description() -> None:
     assert bare == []
 
 
-def test_words_that_look_like_something_else_survive_a_round_trip(tmp_path: Path) -> None:
-    path = tmp_path / "a.yaml"
-    path.write_text(GOOD)
-    for word in ("on", "1e5", "1_000", "null", "0x1F", "2020-01-01", "12:30:45", "~", "=", "a: b", "'", "é", "010"):
-        config = load(path, set={"wandb": {"project": word}, "fixed.clip": 1e-5})
-        (tmp_path / "b.yaml").write_text(dump(config), encoding="utf-8")
-        assert load(tmp_path / "b.yaml") == config
+@pytest.mark.parametrize(
+    "word", ["on", "1e5", "1_000", "null", "0x1F", "2020-01-01", "12:30:45", "~", "=", "a: b", "'", "é", "010"]
+)
+def test_words_that_look_like_something_else_survive_a_round_trip(word: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(dump_yaml({"word": word, "number": 1e-5}), encoding="utf-8")
+    assert read(tmp_path / "a.yaml").data == {"word": word, "number": 1e-5}
 
 
 def test_find_prefers_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
