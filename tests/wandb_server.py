@@ -84,6 +84,8 @@ class WandbServer:
         self.entity = entity
         self.sweeps: dict[str, FakeSweep] = {}
         self.runs: dict[str, FakeRun] = {}
+        self.deleted: set[str] = set()
+        """Runs that a person has deleted. Their ids cannot be used again."""
         self.alerts: list[Json] = []
         self.artifacts: list[Json] = []
         self.operations: Counter[str] = Counter()
@@ -161,7 +163,10 @@ class WandbServer:
         entity = told.get("entity") or told.get("entityName") or self.entity
         if entity != self.entity:
             return _refusal(f"no such entity: {entity}")
-        return {"data": OPERATIONS[name](self, told)}
+        try:
+            return {"data": OPERATIONS[name](self, told)}
+        except LookupError as error:
+            return _refusal(str(error.args[0]))
 
     def _file_stream(self, run: FakeRun, told: Json) -> Json:
         for name, chunk in told.get("files", {}).items():
@@ -217,6 +222,10 @@ def _sweep(server: WandbServer, told: Json) -> Json:
 
 
 def _upsert_bucket(server: WandbServer, told: Json) -> Json:
+    if told["name"] in server.deleted:
+        raise LookupError(
+            f"run {told['project']}/{told['name']} was previously created and deleted; try a new run name"
+        )
     fresh = told["name"] not in server.runs
     if fresh:
         server.runs[told["name"]] = FakeRun(told["name"], told["project"], told.get("entity") or server.entity)

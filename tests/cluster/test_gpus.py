@@ -30,7 +30,7 @@ def branin(gpu, trials):
 first = branin(0.25, 16)
 with cluster.started(first.resources, None) as ray:
     @contextmanager
-    def the_same(resources, address, say):
+    def the_same(resources, *_):
         ray.resources = resources
         ray.count()
         yield ray

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.end_to_end.torture import MARK, marked
-from tests.events import asked, at, changed, ended, reported, started
+from tests.events import asked, at, changed, ended, reported, resumed, started
 from tests.wandb_server import KEY, FakeRun, WandbServer
 from trainables.files import write_file
 from tune_app.config.load import dump, load
@@ -239,6 +239,71 @@ def test_pictures_the_curve_the_best_setting_and_the_winner_reach_wandb(
     assert "best" in artifact["aliases"]
 
 
+def test_a_renamed_experiment_keeps_its_runs_and_a_second_sync_asks_for_little(
+    server: WandbServer, cli: Cli, folder: Path, environment: dict[str, str]
+) -> None:
+    experiment = an_ncsn_experiment(folder / "experiments")
+    assert cli("sync", str(experiment.folder), env=environment).returncode == 0
+    asked = server.requests
+    renamed = experiment.folder.rename(folder / "experiments/renamed")
+    (renamed / "wandb.json").rename(folder / "kept.json")
+    assert cli("sync", str(renamed), env=environment).returncode == 0
+    assert len(server.runs) == 1
+    assert server.runs["ncsn-5eed-0000"].exit_code == 0
+
+    (folder / "kept.json").rename(renamed / "wandb.json")
+    before = server.requests
+    assert cli("sync", str(renamed), env=environment).returncode == 0
+    assert server.requests - before < asked / 2
+
+
+def test_what_was_deleted_in_wandb_is_left_out_or_made_anew(
+    server: WandbServer, cli: Cli, folder: Path, environment: dict[str, str]
+) -> None:
+    experiment = an_ncsn_experiment(folder / "experiments")
+    server.deleted.add("ncsn-5eed-0000")
+    for lines in (1, 0):  # said once
+        done = cli("sync", str(experiment.folder), env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("the run of trial 0000 was deleted there, so the trial is left out") == lines
+
+    server.sweeps.clear()
+    (experiment.folder / "trials/0000/error.txt").touch()
+    log = EventLog(experiment.events)
+    log.append(resumed(7200))
+    log.append(asked("0001", sigma_begin=1.0, sigma_end=0.01, num_scales=10, lr=1e-3))
+    log.append(at(7300, "sweep_ended", state="interrupted", hours=0.2))
+    log.close()
+    refused = cli("sync", str(experiment.folder), env=environment)
+    assert refused.returncode == 1
+    assert "W&B refuses (the sweep was deleted in W&B)" in refused.stdout
+    assert "the sweep goes on" not in refused.stdout
+    anew = cli("sync", str(experiment.folder), "--new", env=environment)
+    assert anew.returncode == 0, anew.stdout + anew.stderr
+    assert len(server.sweeps) == 1
+    assert sorted(run_id[-4:] for run_id in server.runs) == ["0000", "0001"]
+
+
+def test_another_project_gets_a_sweep_of_its_own(
+    server: WandbServer, cli: Cli, folder: Path, environment: dict[str, str]
+) -> None:
+    experiment = an_ncsn_experiment(folder / "experiments")
+    assert cli("sync", str(experiment.folder), env=environment).returncode == 0
+    write_file(experiment.sweep_yaml, dump(experiment.config({"wandb.project": "other"})))
+    done = cli("sync", str(experiment.folder), env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "wandb.project or wandb.entity has changed" in done.stdout
+    assert sorted(sweep.project for sweep in server.sweeps.values()) == ["cifar10-generative-models", "other"]
+
+
+def test_a_sync_without_a_key_is_refused(cli: Cli, folder: Path, environment: dict[str, str]) -> None:
+    experiment = an_ncsn_experiment(folder / "experiments")
+    done = cli("sync", str(experiment.folder), env={**environment, "WANDB_API_KEY": ""})
+    assert done.returncode == 2
+    assert "there is no key for http://127.0.0.1" in done.stderr
+    assert "wandb login --host http://127.0.0.1" in done.stderr
+
+
 def an_ncsn_experiment(out: Path) -> Experiment:
     config = load("ncsn_space.yaml", profile="laptop", set={"wandb.log_model": True})
     experiment = create(out, "ncsn")
@@ -259,7 +324,7 @@ def an_ncsn_experiment(out: Path) -> Experiment:
     )  # fmt: skip
     log = EventLog(experiment.events)
     for event in (
-        started(config=config.model_dump(mode="json", exclude={"profiles"})),
+        changed(started(config=config.model_dump(mode="json", exclude={"profiles"})), name="ncsn", identity="5eed"),
         asked("0000", "baseline", sigma_begin=1.0, sigma_end=0.01, num_scales=10, lr=1e-3),
         reported("0000", 3.0, rung=False, train_loss=9.0),
         rung,

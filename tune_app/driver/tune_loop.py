@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from secrets import token_hex
 from urllib.parse import urlsplit
 
 from ray import tune
@@ -111,6 +112,7 @@ def _log_start(session: Session, changes: Changes, hours: float) -> None:
         "config": config.model_dump(mode="json", exclude={"profiles"}),
         "data": session.data.images,
         "features": session.data.features,
+        "identity": session.records.identity or ("" if log.events else token_hex(4)),
         "hours": hours,
         "versions": versions(),
         "model_version": MODELS[config.model].version,

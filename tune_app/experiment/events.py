@@ -104,6 +104,8 @@ class SweepBegan(LoggedEvent):
     """Fingerprint of the images; empty for a model without images."""
     features: Fingerprints = {}
     """Fingerprint of each feature set by name. The metrics use the first one."""
+    identity: Text = ""
+    """Random name of the experiment, which stays the same if its folder is renamed or copied."""
     hours: Annotated[NotNegative | None, Expected("a finite number, 0 or more")] = None
     """Hours on the clock before this session. They are not measured by the wall clock, which may jump."""
     versions: Fingerprints = {}

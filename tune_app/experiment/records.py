@@ -117,6 +117,8 @@ class Records:
         """Time of the last event before this session, if that is later than the session's start."""
         self.hours = 0.0
         """Hours on the clock. A session that was killed counts up to its last report."""
+        self.identity = ""
+        """Random name of the experiment. Version 0.1 gave none."""
         self.versions: dict[str, str] = {}
         """Versions of the libraries in the last session."""
         self.model_version: int | None = None
@@ -166,6 +168,7 @@ class Records:
         self.config = event.config or self.config
         self.data = event.data or self.data
         self.features = event.features or self.features
+        self.identity = self.identity or event.identity
         self.versions = event.versions or self.versions
         self.model_version = self.model_version or event.model_version
         self.constants = self.constants or event.constants

@@ -19,13 +19,19 @@ from tune_app.trackers.wandb_key import check_key, wandb_account
 READ_SECONDS, POLL_SECONDS = 0.5, 10.0
 
 
-def sync(experiment: Experiment) -> None:
-    """Send to W&B what it lacks. Raise InputError without a key, and TuneAppError if something could not be sent."""
+def sync(experiment: Experiment, *, new: bool = False) -> None:
+    """Send to W&B what it lacks, or with `new` everything into a new Sweep.
+
+    Raise InputError without a key, and TuneAppError if something could not be sent.
+    """
     check_key(wandb_account())
     with resume_lock(experiment.folder, WANDB_LOCK), _stdout_for_us() as say:
         mirror = WandbMirror(experiment, experiment.config(), say)
         for event in read(experiment.events):
             mirror.apply(event)
+        if new:
+            mirror.renew()
+        mirror.skip_delivered()
         if not mirror.close():
             raise TuneAppError("W&B did not receive everything", hint="try again later; nothing is sent twice")
 
@@ -36,7 +42,7 @@ def follow(experiment: Experiment) -> bool:
     Return True if everything was sent.
     """
     with resume_lock(experiment.folder, WANDB_LOCK, wait=True), _stdout_for_us() as say:
-        mirror, tail = WandbMirror(experiment, experiment.config(), say), Tail(experiment.events)
+        mirror, tail = WandbMirror(experiment, experiment.config(), say, live=True), Tail(experiment.events)
         _apply_new(mirror, tail)
         mirror.skip_delivered()
         polled = time.monotonic()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 import wandb
@@ -23,7 +24,7 @@ from tune_app.experiment.ranking import best, fresh_estimate, trial_result
 from tune_app.experiment.records import Records, TrialRecord
 from tune_app.experiment.requests import SweepRequest, request
 from tune_app.trackers.wandb_run_id import wandb_run_id
-from tune_app.trackers.wandb_sweep import UnreachableError, WandbSweep, reaching_wandb
+from tune_app.trackers.wandb_sweep import RefusedError, RunDeletedError, UnreachableError, WandbSweep, reaching_wandb
 
 CONNECT_SECONDS = 20.0
 RETRY_SECONDS = 60.0
@@ -38,9 +39,15 @@ BUTTONS: dict[str, SweepRequest] = {
 
 
 class WandbMirror:
-    """Sends the log to W&B: all that can be sent now, the rest at the next call."""
+    """Sends the log to W&B: all that can be sent now, the rest at the next call.
 
-    def __init__(self, experiment: Experiment, config: SweepConfig, say: Callable[[str], None]) -> None:
+    `live` is True beside a running sweep.
+    """
+
+    def __init__(
+        self, experiment: Experiment, config: SweepConfig, say: Callable[[str], None], *, live: bool = False
+    ) -> None:
+        self._live = live
         self._experiment, self._config, self._say = experiment, config, say
         self._records = Records()
         self._sweep = WandbSweep(experiment)
@@ -49,6 +56,10 @@ class WandbMirror:
         """Index of the first report that a run lacks."""
         self._pending: dict[str, None] = {}
         """Trials with something to send, in order."""
+        self._last_event: dict[str, str] = {}
+        """Time of the last event of each trial."""
+        self._refused = False
+        """True if W&B refuses what we send, so it is not tried again."""
         self._unreachable_until = 0.0
         self._state = ""
         self._scratch = TemporaryDirectory(prefix="tune_app-wandb-", ignore_cleanup_errors=True)
@@ -66,36 +77,58 @@ class WandbMirror:
         self._records.apply(event)
         if isinstance(event, TrialEvent):
             self._pending[event.trial] = None
+            self._last_event[event.trial] = event.time
 
     def skip_delivered(self) -> None:
-        """Send nothing for runs that an earlier session has completed."""
-        for trial in self._sweep.delivered:
-            self._pending.pop(trial, None)
+        """Send nothing for runs that are complete in W&B already."""
+        if self._sweep.is_elsewhere(self._config.wandb):
+            self._say("wandb.project or wandb.entity has changed: W&B gets a new sweep with all trials")
+            self._sweep.renew()
+        for trial in [*self._pending]:
+            if self._sweep.is_delivered(trial, self._last_event[trial]):
+                del self._pending[trial]
+
+    def renew(self) -> None:
+        """Make a new Sweep with new runs at the next call."""
+        self._sweep.renew(edition=token_hex(2))
 
     def send(self, *, now: bool = False) -> bool:
         """Send everything pending. Return True if nothing is left.
 
         An unreachable server is tried again after RETRY_SECONDS, or `now`.
         """
-        if not self._pending or (time.monotonic() < self._unreachable_until and not now):
+        if not self._pending or self._refused or (time.monotonic() < self._unreachable_until and not now):
             return not self._pending
         try:
             api = self._connect()
             for trial in list(self._pending):
-                self._update(api, self._records.trials[trial])
+                self._send_trial(api, trial)
                 del self._pending[trial]
         except UnreachableError as error:
             self._note_unreachable(error)
+        except RefusedError as error:
+            self._note_refused(error)
         return not self._pending
+
+    def _send_trial(self, api: wandb.Api, trial: str) -> None:
+        """Send one trial, unless a person has deleted its run. Raise UnreachableError or RefusedError."""
+        try:
+            self._update(api, self._records.trials[trial])
+        except RunDeletedError:
+            self._say(f"W&B: the run of trial {trial} was deleted there, so the trial is left out")
+            self._sweep.mark_delivered(trial, self._last_event[trial])
 
     def poll(self) -> SweepRequest | None:
         """Return the request that a person made with W&B's buttons since the last call."""
-        if self._api is None or time.monotonic() < self._unreachable_until:
+        if self._api is None or self._refused or time.monotonic() < self._unreachable_until:
             return None
         try:
             state = self._sweep.state(self._api)
         except UnreachableError as error:
             self._note_unreachable(error)
+            return None
+        except RefusedError as error:
+            self._note_refused(error)
             return None
         changed, self._state = state != self._state, state
         return BUTTONS.get(state) if changed else None
@@ -108,7 +141,7 @@ class WandbMirror:
             finishing = [pool.submit(self._finish, trial, exit_code=1, preempted=True) for trial in list(self._runs)]
         sent = sent and all(future.exception() is None for future in finishing)
         if sent and ended and self._api is not None:
-            with suppress(UnreachableError):
+            with suppress(UnreachableError, RefusedError, RunDeletedError):
                 self._conclude(self._api)
         self._scratch.cleanup()
         return sent
@@ -120,7 +153,7 @@ class WandbMirror:
         with reaching_wandb():
             host = wandb.setup().settings.base_url
             if wbauth.authenticate_session(host=host, source="tune_app", prompt=False) is None:
-                raise UnreachableError(f"no key for {host} is configured")
+                raise RefusedError(f"no key for {host} is configured")
             api = wandb.Api(timeout=int(CONNECT_SECONDS))
             if not self._sweep.id:
                 self._sweep.create(api, self._config)
@@ -145,7 +178,7 @@ class WandbMirror:
             run.tags = self._tags(record)
             self._finish(record.id, exit_code=int(record.state == "failed"))
             self._sweep.state(api)  # raises if the key was rejected meanwhile; wandb then drops data without an error
-            self._sweep.mark_delivered(record.id)
+            self._sweep.mark_delivered(record.id, self._last_event[record.id])
 
     def _open(self, api: wandb.Api, record: TrialRecord) -> wandb.Run:
         self._sweep.state(api)  # check first: after a failed init, wandb does not accept the id in this process again
@@ -154,7 +187,7 @@ class WandbMirror:
             run = wandb.init(
                 entity=self._sweep.place["entity"],
                 project=self._sweep.place["project"],
-                id=wandb_run_id(self._experiment, record.id),
+                id=wandb_run_id(self._experiment, self._records, record.id, self._sweep.edition),
                 name=record.id,
                 group=self._experiment.folder.name,
                 tags=self._tags(record),  # these replace the tags of a resumed run
@@ -241,8 +274,14 @@ class WandbMirror:
 
     def _note_unreachable(self, error: UnreachableError) -> None:
         if not self._unreachable_until:
-            self._say(f"W&B is unreachable ({error}); the sweep goes on, and the rest is sent later")
+            self._say(f"W&B is unreachable ({error}){'; the sweep goes on, and the rest is sent later' * self._live}")
         self._unreachable_until = time.monotonic() + RETRY_SECONDS
+
+    def _note_refused(self, error: RefusedError) -> None:
+        self._refused = True
+        again = f"mend that, then: python -m tune_app sync {self._experiment.shown}"
+        new = " --new makes a new sweep" if "deleted" in str(error) else ""
+        self._say(f"W&B refuses ({error}); {'the sweep goes on without it; ' * self._live}{again}{new}")
 
 
 def _line_plot(points: list[dict[str, Scalar | None]], x: str, y: str) -> object:

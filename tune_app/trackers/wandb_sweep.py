@@ -1,6 +1,7 @@
 """The W&B Sweep of an experiment, and wandb.json, which says which Sweep it is and which runs are complete."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -10,26 +11,48 @@ from wandb.apis.public import sweeps
 
 from search_spaces.to_wandb import parameters
 from trainables.files import write_json
-from tune_app.config.schema import SweepConfig
+from tune_app.config.schema import SweepConfig, WandbConfig
 from tune_app.errors import first_line
 from tune_app.experiment.folder import Experiment
 
+DELETED = re.compile("previously created and deleted", re.IGNORECASE)
+REFUSED = re.compile(
+    r"\b40[134]\b|permission|unauthorized|forbidden|not found|no such|does not exist|api.key", re.IGNORECASE
+)
+"""Words of the errors that no later try mends."""
+
 
 class UnreachableError(Exception):
-    """W&B does not answer, or rejects the key."""
+    """W&B does not answer. A later try may work."""
+
+
+class RefusedError(Exception):
+    """W&B refuses: the key, entity or project is wrong, or the Sweep was deleted. A later try does not help."""
+
+
+class RunDeletedError(Exception):
+    """A person has deleted the run in W&B."""
 
 
 @contextmanager
 def reaching_wandb() -> Iterator[None]:
-    """Turn every error of a call that needs the server into UnreachableError."""
+    """Turn every error of a call that needs the server into one of the three above."""
     try:
         yield
     except (wandb.errors.Error, TimeoutError, ConnectionError, ValueError, OSError) as error:
-        raise UnreachableError(first_line(error)) from error
+        message = first_line(error)
+        if DELETED.search(str(error)):
+            raise RunDeletedError(message) from error
+        kind = RefusedError if REFUSED.search(str(error)) else UnreachableError
+        raise kind(message) from error
 
 
 class WandbSweep:
-    """The experiment's W&B Sweep. If wandb.json is lost, the next sync makes a second Sweep."""
+    """The experiment's W&B Sweep. If wandb.json is lost, the next sync makes a second Sweep.
+
+    wandb.json holds the Sweep's id and address, the entity and project, and the time of the last event that was sent of
+    each trial whose run is complete.
+    """
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
@@ -55,10 +78,27 @@ class WandbSweep:
         return {"entity": self._text("entity"), "project": self._text("project")}
 
     @property
-    def delivered(self) -> list[str]:
-        """Trials whose runs are complete."""
-        delivered = self._saved.get("delivered", [])
-        return [str(trial) for trial in delivered] if isinstance(delivered, list) else []
+    def edition(self) -> str:
+        """Part of the run ids that tells a second Sweep of the experiment from the first."""
+        return self._text("edition")
+
+    def is_delivered(self, trial: str, last_event: str) -> bool:
+        """Return True if the trial's run is complete and knows the trial's last event."""
+        delivered = self._saved.get("delivered")
+        if isinstance(delivered, list):  # version 0.1 kept the trials alone
+            return trial in delivered
+        return isinstance(delivered, dict) and delivered.get(trial) == last_event
+
+    def renew(self, edition: str = "") -> None:
+        """Forget the Sweep, so that the next call makes a new one."""
+        self._saved = {"edition": edition} if edition else {}
+        write_json(self._path, self._saved)
+
+    def is_elsewhere(self, config: WandbConfig) -> bool:
+        """Return True if the Sweep lies in another project or entity than the configuration names."""
+        return bool(self.id) and (
+            self.place["project"] != config.project or config.entity not in (None, self.place["entity"])
+        )
 
     @property
     def concluded(self) -> str:
@@ -75,19 +115,23 @@ class WandbSweep:
         self._save(sweep=answer["name"], url=url, **place)
 
     def state(self, api: wandb.Api) -> str:
-        """Return the Sweep's state in W&B. Raise UnreachableError."""
+        """Return the Sweep's state in W&B. Raise UnreachableError or RefusedError."""
         with reaching_wandb():
-            return str(sweeps._get_sweep_state(api, self.id, **self.place))
+            try:
+                return str(sweeps._get_sweep_state(api, self.id, **self.place))
+            except (TypeError, KeyError, AttributeError):  # the server's answer has no such sweep
+                raise RefusedError("the sweep was deleted in W&B") from None
 
     def set_state(self, api: wandb.Api, state: str) -> None:
         """Set the Sweep's state. W&B refuses if a person has ended the Sweep there; then it stays ended."""
         with suppress(Exception):
             sweeps._set_sweep_state(api, self.id, state, **self.place)  # type: ignore[arg-type]
 
-    def mark_delivered(self, trial: str) -> None:
-        """Remember that the run of `trial` is complete."""
-        if trial not in self.delivered:
-            self._save(delivered=[*self.delivered, trial])
+    def mark_delivered(self, trial: str, last_event: str) -> None:
+        """Remember that the run of `trial` is complete up to the event at the time `last_event`."""
+        delivered = self._saved.get("delivered")
+        old = delivered if isinstance(delivered, dict) else dict.fromkeys(map(str, delivered or []), "")  # type: ignore[arg-type]
+        self._save(delivered={**old, trial: last_event})
 
     def mark_concluded(self, end: str) -> None:
         """Remember that the end at the time `end` was announced."""
