@@ -58,6 +58,8 @@ class WandbMirror:
         """Trials with something to send, in order."""
         self._last_event: dict[str, str] = {}
         """Time of the last event of each trial."""
+        self._deleted: set[str] = set()
+        """Trials whose runs a person has deleted in W&B. wandb does not take up their ids again in this process."""
         self._refused = False
         """True if W&B refuses what we send, so it is not tried again."""
         self._unreachable_until = 0.0
@@ -116,6 +118,7 @@ class WandbMirror:
             self._update(api, self._records.trials[trial])
         except RunDeletedError:
             self._say(f"W&B: the run of trial {trial} was deleted there, so the trial is left out")
+            self._deleted.add(trial)
             self._sweep.mark_delivered(trial, self._last_event[trial])
 
     def poll(self) -> SweepRequest | None:
@@ -259,7 +262,12 @@ class WandbMirror:
         records, metric = self._records, self._config.metric.name
         self._sweep.set_state(api, "CANCELED" if records.reason == "person" else STATES[records.state])
         winner = best(records.trials.values(), metric)
-        if winner is None or records.state == "interrupted" or self._sweep.concluded == records.ended_at:
+        if (
+            winner is None
+            or winner.id in self._deleted
+            or records.state == "interrupted"
+            or self._sweep.concluded == records.ended_at
+        ):
             return
         run, result = self._open(api, winner), trial_result(winner, metric)
         with reaching_wandb():
