@@ -106,9 +106,12 @@ def assert_no_key_below(folder: Path) -> None:
 def test_a_stopped_and_a_failed_run_and_no_key_but_where_it_belongs(
     server: WandbServer, start: Start, folder: Path
 ) -> None:
+    scratches = set(Path(tempfile.gettempdir()).glob("tune_app-wandb-*"))
     few = ("--trials", "2", "--set", "fixed.step_seconds=2", "--set", "failures.retries=0")
     driver = start(*few, PYTHONPATH=str(FAULTS), TUNE_APP_FAULTS="1:error", TUNE_APP_FAULTS_ONCE=str(folder))
     wait_until(lambda: any(run.history for run in server.runs.values()))
+    (mirror,) = (pid for pid in marked(folder.parent.name) if b"--follow" in _read(pid, "cmdline"))
+    os.kill(mirror, signal.SIGKILL)
     (first,) = (run_id for run_id in server.runs if run_id.endswith("0000"))
     server.press_stop(first)
 
@@ -123,6 +126,8 @@ def test_a_stopped_and_a_failed_run_and_no_key_but_where_it_belongs(
     output, _ = driver.communicate(timeout=100)  # wandb hears of it within 15 s, and asks itself every 15 s
     assert driver.returncode == 0, output
     assert "(person)" in output, output
+    assert "the process that sends the sweep to W&B ended unexpectedly; starting it again" in output
+    assert set(Path(tempfile.gettempdir()).glob("tune_app-wandb-*")) <= scratches
     assert KEY not in output
     experiment = the_experiment(folder)
     assert_no_key_below(experiment.folder)

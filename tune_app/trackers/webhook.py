@@ -1,7 +1,9 @@
 """A small JSON document posted to a person's address when a sweep ends."""
 
 import json
+import threading
 import urllib.request
+from http.client import HTTPException
 
 from tune_app.answer.summary import Summary
 
@@ -16,8 +18,17 @@ def post_summary(webhook: str, summary: Summary, where: str) -> str | None:
     request = urllib.request.Request(  # noqa: S310 (the configuration allows only http and https)
         webhook, json.dumps(document).encode(), {"Content-Type": "application/json"}
     )
+    outcome = [f"no answer within {TIMEOUT_SECONDS:g} s"]
+    # in a thread, because the timeout of a socket starts anew with each byte of the answer
+    thread = threading.Thread(target=_post, args=(request, outcome), daemon=True)
+    thread.start()
+    thread.join(TIMEOUT_SECONDS)
+    return outcome[-1] or None
+
+
+def _post(request: urllib.request.Request, outcome: list[str]) -> None:
     try:
         urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()  # noqa: S310
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
-    return None
+        outcome.append("")
+    except (OSError, ValueError, HTTPException) as error:
+        outcome.append(str(getattr(error, "reason", error)))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -68,3 +71,21 @@ def test_an_address_that_fails_is_returned_as_the_reason(
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 1.0)
     assert post_summary(f"{inbox[0]}/broken", summary(EVENTS), "x") == "Internal Server Error"
     assert "refused" in str(post_summary("http://127.0.0.1:1/", summary(EVENTS), "x"))
+
+
+def test_a_server_that_drips_its_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                for _ in range(100):
+                    connection.sendall(b"H")
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        began = time.monotonic()
+        error = post_summary(f"http://127.0.0.1:{server.getsockname()[1]}", summary(EVENTS), "/data/night")
+    assert error == "no answer within 0.5 s"
+    assert time.monotonic() - began < 3
