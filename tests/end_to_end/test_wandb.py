@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,9 +107,11 @@ def assert_no_key_below(folder: Path) -> None:
 def test_a_stopped_and_a_failed_run_and_no_key_but_where_it_belongs(
     server: WandbServer, start: Start, folder: Path
 ) -> None:
-    scratches = set(Path(tempfile.gettempdir()).glob("tune_app-wandb-*"))
+    scratch = Path(tempfile.mkdtemp())
     few = ("--trials", "2", "--set", "fixed.step_seconds=2", "--set", "failures.retries=0")
-    driver = start(*few, PYTHONPATH=str(FAULTS), TUNE_APP_FAULTS="1:error", TUNE_APP_FAULTS_ONCE=str(folder))
+    driver = start(
+        *few, PYTHONPATH=str(FAULTS), TUNE_APP_FAULTS="1:error", TUNE_APP_FAULTS_ONCE=str(folder), TMPDIR=str(scratch)
+    )
     wait_until(lambda: any(run.history for run in server.runs.values()))
     (mirror,) = (pid for pid in marked(folder.parent.name) if b"--follow" in _read(pid, "cmdline"))
     os.kill(mirror, signal.SIGKILL)
@@ -120,14 +123,15 @@ def test_a_stopped_and_a_failed_run_and_no_key_but_where_it_belongs(
     for pid in others:
         for what in ("environ", "cmdline"):
             assert KEY.encode() not in _read(pid, what), _read(pid, "cmdline")
-    for scratch in Path(tempfile.gettempdir()).glob("tune_app-*"):
-        assert_no_key_below(scratch)
+    assert list(scratch.glob("tune_app-*"))
+    assert_no_key_below(scratch)
 
     output, _ = driver.communicate(timeout=100)  # wandb hears of it within 15 s, and asks itself every 15 s
     assert driver.returncode == 0, output
     assert "(person)" in output, output
     assert "the process that sends the sweep to W&B ended unexpectedly; starting it again" in output
-    assert set(Path(tempfile.gettempdir()).glob("tune_app-wandb-*")) <= scratches
+    assert not list(scratch.glob("tune_app-*"))
+    shutil.rmtree(scratch)
     assert KEY not in output
     experiment = the_experiment(folder)
     assert_no_key_below(experiment.folder)

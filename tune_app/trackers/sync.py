@@ -32,7 +32,7 @@ def sync(experiment: Experiment, *, new: bool = False) -> None:
         if new:
             mirror.renew()
         mirror.skip_delivered()
-        if not mirror.close():
+        if not mirror.reach() or not mirror.close():
             raise TuneAppError("W&B did not receive everything", hint="try again later; nothing is sent twice")
 
 

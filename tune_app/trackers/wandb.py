@@ -94,6 +94,16 @@ class WandbMirror:
         """Make a new Sweep with new runs at the next call."""
         self._sweep.renew(edition=token_hex(2))
 
+    def reach(self) -> bool:
+        """Return True if W&B answers and has the Sweep."""
+        try:
+            self._sweep.state(self._connect())
+        except UnreachableError as error:
+            self._note_unreachable(error)
+        except RefusedError as error:
+            self._note_refused(error)
+        return not (self._refused or self._unreachable_until)
+
     def send(self, *, now: bool = False) -> bool:
         """Send everything pending. Return True if nothing is left.
 
