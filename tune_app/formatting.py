@@ -8,6 +8,16 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def escaped(text: str) -> str:
+    """Return the text with unprintable characters escaped, so that text from elsewhere cannot steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+def brief(value: object) -> str:
+    """Return a number with three significant digits, anything else as text."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def short(value: object) -> str:
     """Return a number with four significant digits, anything else as text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

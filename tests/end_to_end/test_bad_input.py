@@ -132,3 +132,27 @@ cli.main()
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_behind_the_output_is_a_sentence(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tune_app", "plan", "branin_space.yaml", "--json"],
+            cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "the output cannot be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.ray
+def test_a_reader_that_leaves_and_an_ascii_terminal_do_not_stop_a_sweep(folder: Path) -> None:
+    run = f"'{sys.executable}' -m tune_app run branin_space.yaml --trials 2 --name left --wandb disabled"
+    script = f"{run} | head -1; exit ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (log,) = (folder / "experiments").glob("left-*/events.jsonl")
+    assert '"state":"completed"' in log.read_text().splitlines()[-1].replace(" ", "")

@@ -1,18 +1,18 @@
 """Every error ends in a sentence and an exit code."""
 
-import os
 import sys
 from typing import NoReturn
 
 import click
 
-from tune_app.cli.output import print_text
+from tune_app.cli.output import PatientStream, print_text
 from tune_app.cli.root import cli
 from tune_app.errors import TuneAppError
 
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 it ran and failed, 2 the input was wrong, 130 interrupted."""
+    sys.stdout, sys.stderr = PatientStream(sys.stdout), PatientStream(sys.stderr)
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -27,8 +27,6 @@ def main() -> NoReturn:
         if error.hint:
             print_text(f"  hint: {error.hint}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os._exit(0)  # the reader of the pipe has gone; flushing stdout at exit would raise again
     except Exception as error:
         _raise_if_debugging(error)
         print_text(f"error: {type(error).__name__}: {error}", err=True)

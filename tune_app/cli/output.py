@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
 
-import click
+from tune_app.errors import TuneAppError
+from tune_app.formatting import escaped
 
 if TYPE_CHECKING:
     from tune_app.trackers.console import Quiet
@@ -28,8 +33,45 @@ def say(lines: Sequence[str], *, quiet: bool) -> None:
 
 
 def print_text(text: str, *, err: bool = False) -> None:
-    """Print with unprintable characters escaped, so text from a file or a worker cannot move the cursor."""
-    click.echo("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text), err=err)
+    """Print with unprintable characters escaped."""
+    # not click.echo, which goes around our stream on an ASCII terminal and exits when the reader leaves
+    print(escaped(text), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+class PatientStream:
+    """A text stream that outlives its reader: once the reader of a pipe or the terminal is gone, output is discarded.
+
+    Characters that the stream cannot encode are escaped. Raise TuneAppError if the disk is full.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        """Write the text."""
+        with self._reader_may_leave():
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        with self._reader_may_leave():
+            self._stream.flush()
+
+    @contextmanager
+    def _reader_may_leave(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise TuneAppError(f"the output cannot be written: {error.strerror}") from None
+            with open(os.devnull, "w") as nothing:  # noqa: PTH123 (not a file of ours)
+                os.dup2(nothing.fileno(), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def make_console(*, quiet: bool) -> Quiet:

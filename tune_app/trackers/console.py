@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from search_spaces.distributions import Scalar
 from tune_app.config.schema import SweepConfig
@@ -10,7 +10,9 @@ from tune_app.experiment.events import Asked, Ended, Event, Failed, Rechecked, R
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.ranking import fresh_estimate
 from tune_app.experiment.records import Records, TrialRecord
-from tune_app.formatting import clock, short
+from tune_app.formatting import clock, escaped, short
+from tune_app.plan import trial_count
+from tune_app.trackers.time_left import seconds_left
 
 
 class Quiet:
@@ -40,7 +42,7 @@ class Plain(Quiet):
         self._closed = False
 
     def begin(self, config: SweepConfig, experiment: Experiment, records: Records, slots: int) -> None:
-        self._config, self._records, self._began = config, records, time.monotonic()
+        self._config, self._records, self._slots, self._began = config, records, slots, time.monotonic()
         for line in opening_lines(experiment, records, slots):
             self.note(line)
 
@@ -48,8 +50,8 @@ class Plain(Quiet):
         if self._closed:
             return
         try:
-            print(line, file=self._stream, flush=True)
-        except OSError:  # the reader of the pipe has gone; the sweep goes on without output
+            print(escaped(line), file=self._stream, flush=True)
+        except (OSError, UnicodeError):  # the sweep goes on without output
             self._closed = True
 
     def event(self, event: Event) -> None:
@@ -66,7 +68,9 @@ class Plain(Quiet):
             case Reported(rung=True):
                 trusted = {True: ", rung trusted", False: ", rung not yet trusted", None: ""}[event.trusted]
                 value = f"{metric} {rung_value(self._records.trials[event.trial], metric)}"
-                return f"{event.trial} at {event.kimg:g} kimg: {value} -> {event.decision}{trusted}"
+                at_the_end = event.kimg >= self._config.scheduler.max_kimg
+                decision = "" if at_the_end else f" -> {event.decision}{trusted}"
+                return f"{event.trial} at {event.kimg:g} kimg: {value}{decision}"
             case Failed():
                 share = "" if event.gpu is None else f" with {event.gpu:g} of a GPU"
                 retry = f"; trying again{share}" if event.retry else ""
@@ -74,8 +78,13 @@ class Plain(Quiet):
             case Rechecked():
                 return f"{event.trial} re-evaluated: {fresh_value(self._records.trials[event.trial], metric)}"
             case Ended():
-                return f"{event.trial} {event.state} at {event.kimg:g} kimg ({event.reason})"
+                return f"{event.trial} {event.state} at {event.kimg:g} kimg ({event.reason}); {self._progress()}"
         return ""
+
+    def _progress(self) -> str:
+        ended = len(self._records.trials) - len(self._records.unfinished)
+        left = seconds_left(self._config, self._records, self._slots)
+        return f"{ended}/{trial_count(self._config)}" + (f", about {clock(left)} left at most" if left else "")
 
 
 def opening_lines(experiment: Experiment, records: Records, slots: int) -> list[str]:
@@ -95,13 +104,13 @@ def opening_lines(experiment: Experiment, records: Records, slots: int) -> list[
     return lines
 
 
-def rung_value(record: TrialRecord, metric: str) -> str:
+def rung_value(record: TrialRecord, metric: str, number: Callable[[float], str] = short) -> str:
     """Return the metric at the trial's last rung, with its standard error if it has one."""
     value = record.value(metric)
     if value is None:
         return ""
     error = record.rungs[-1].metrics.get(f"{metric}_stderr")
-    return f"{value:.4g}" + (f" ± {error:.2g}" if error is not None else "")
+    return number(value) + (f" ± {error:.2g}" if error is not None else "")
 
 
 def fresh_value(record: TrialRecord, metric: str) -> str:

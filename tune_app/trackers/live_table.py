@@ -12,17 +12,22 @@ from tune_app.experiment.events import Event, Reported
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.ranking import best
 from tune_app.experiment.records import Records, TrialRecord
-from tune_app.formatting import clock, short
+from tune_app.formatting import brief, clock, escaped
 from tune_app.plan import trial_count
 from tune_app.trackers.console import Quiet, opening_lines, rung_value
+from tune_app.trackers.time_left import seconds_left
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.live import Live
-    from rich.table import Table
 
 REFRESH_SECONDS = 0.5
-MOST_ROWS = 18
+FIXED = ("trial", "state", "kimg", "metric")
+"""Columns that every terminal shows."""
+FRAME_LINES = 6
+"""Lines beside the rows: title, head, two of the caption, the one about hidden rows, and one for the cursor."""
+GAP = 2
+"""Spaces between two columns."""
 
 
 class LiveTable(Quiet):
@@ -46,7 +51,7 @@ class LiveTable(Quiet):
         self._live.start()
 
     def note(self, line: str) -> None:
-        self._console.print(line, style="dim", highlight=False, markup=False)
+        self._console.print(escaped(line), style="dim", highlight=False, markup=False)
 
     def event(self, event: Event) -> None:
         if isinstance(event, Reported) and event.trusted is not None:
@@ -63,32 +68,54 @@ class LiveTable(Quiet):
             self._live.stop()
             self._live = None
 
-    def table(self) -> Table:
-        """Return the table of the moment."""
+    def table(self) -> Group:
+        """Return the title, the table of the moment and the caption, fitted to the terminal."""
+        from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
-        metric = self._config.metric.name
-        table = Table(title=self._title(), caption=self._caption(), title_justify="left", caption_justify="left")
-        for column in ("trial", "state", "kimg", metric, *self._config.parameters):
-            table.add_column(column, justify="left" if column == "state" else "right")
+        metric, names = self._config.metric.name, [*self._config.parameters]
+        rows, hidden = self._rows(max(1, self._console.height - FRAME_LINES))
+        cells = [self._cells(record, metric) for record in rows]
+        shown = self._columns(["trial", "state", "kimg", metric, *names], cells)
+        dropped = len(FIXED) + len(names) - len(shown)
+        table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+        for column in shown:
+            table.add_column(column, justify="left" if column == "state" else "right", no_wrap=True)
+        if dropped:
+            table.add_column(f"+{dropped} more", no_wrap=True)
         leader = best(self._records.trials.values(), metric)
-        for record in self._rows():
+        for record, row in zip(rows, cells, strict=True):
             style = {"failed": "red", "stopped": "dim"}.get(record.state, "")
-            table.add_row(*self._cells(record, metric), style="bold green" if record is leader else style)
-        return table
+            table.add_row(*row[: len(shown)], style="bold green" if record is leader else style)
+        lines = [*([f"{hidden} more not shown"] if hidden else []), *self._caption()]
+        plain = [Text(line, no_wrap=True, overflow="ellipsis", style="dim") for line in lines]
+        return Group(Text(self._title(), no_wrap=True, overflow="ellipsis"), table, *plain)
+
+    def _columns(self, names: list[str], cells: list[list[str]]) -> list[str]:
+        """Return the columns that fit. The last ones are dropped first, the fixed ones never."""
+        widths = [max(map(len, column)) + GAP for column in zip(names, *cells, strict=True)]
+        room = self._console.width
+        if sum(widths) <= room:
+            return names
+        kept = len(names)
+        while kept > len(FIXED) and sum(widths[:kept]) + len(f"+{len(names) - kept} more") > room:
+            kept -= 1
+        return names[:kept]
 
     def _cells(self, record: TrialRecord, metric: str) -> list[str]:
         values = {**record.params, **(record.rungs[-1].sampling if record.rungs else {})}
         state = record.state if record.state != "failed" else f"failed: {record.reason}"
-        searched = [short(values[name]) if name in values else "" for name in self._config.parameters]
-        return [record.id, state, f"{record.kimg:g}", rung_value(record, metric), *searched]
+        searched = [escaped(brief(values[name])) if name in values else "" for name in self._config.parameters]
+        return [record.id, state, f"{record.kimg:g}", rung_value(record, metric, brief), *searched]
 
-    def _rows(self) -> list[TrialRecord]:
+    def _rows(self, room: int) -> tuple[list[TrialRecord], int]:
+        """Return the trials that fit into `room` lines, running ones first, and the number of the others."""
         metric = self._config.metric.name
         records = list(self._records.trials.values())
         running = [record for record in records if not record.ended]
         ended = sorted((r for r in records if r.ended), key=lambda r: (-r.kimg, _cost(r, metric)))
-        return running[:MOST_ROWS] + ended[: max(0, MOST_ROWS - len(running))]
+        return [*running, *ended][:room], max(0, len(records) - room)
 
     def _title(self) -> str:
         counts = self._records.counts
@@ -98,28 +125,15 @@ class LiveTable(Quiet):
         asked = f"{len(self._records.trials)} of {trial_count(self._config)} trials asked"
         return f"{self._config.name}: {asked}; {states or 'starting'}"
 
-    def _caption(self) -> str:
+    def _caption(self) -> list[str]:
         elapsed = time.monotonic() - self._began
         ahead = seconds_left(self._config, self._records, self._slots)
         left = f", about {clock(ahead)} left at most" if ahead else ""
         ladder = ", ".join(f"{rung:g}{self._trust_mark(rung)}" for rung in self._config.rungs)
-        return f"rungs (kimg): {ladder}; {clock(elapsed)} elapsed{left}"
+        return [f"rungs (kimg): {ladder}", f"{clock(elapsed)} elapsed{left}"]
 
     def _trust_mark(self, rung: float) -> str:
         return {True: " trusted", False: " not yet trusted", None: ""}[self._trusted.get(rung)]
-
-
-def seconds_left(config: SweepConfig, records: Records, slots: int) -> float | None:
-    """Return the seconds left if no more trial is stopped early, or None before the first report."""
-    trials = records.trials.values()
-    trained = sum(record.kimg for record in trials)
-    if not trained:
-        return None
-    seconds_per_kimg = sum(record.seconds for record in trials) / trained
-    length = config.scheduler.max_kimg
-    left = sum(length - record.kimg for record in trials if not record.ended)
-    left += length * (trial_count(config) - len(records.trials))
-    return seconds_per_kimg * left / slots
 
 
 def _cost(record: TrialRecord, metric: str) -> float:

@@ -15,7 +15,6 @@ from tune_app.config.load import load
 from tune_app.experiment.events import Event
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.records import Records
-from tune_app.trackers import live_table
 from tune_app.trackers.live_table import LiveTable
 
 Draw = Callable[..., "Drawn"]
@@ -26,10 +25,11 @@ class Drawn:
     """The last table drawn: its text, and the row of each trial with its escape codes."""
 
     def __init__(self, output: str, trials: Iterable[str]) -> None:
+        self.output = output
         self.text = " ".join(ESCAPES.sub("", output).split())
         lines = output.splitlines()
         self.rows = {
-            trial: line for line in lines for trial in trials if re.match(rf"│ *{trial} ", ESCAPES.sub("", line))
+            trial: line for line in lines for trial in trials if re.match(rf" *{trial} ", ESCAPES.sub("", line))
         }
 
 
@@ -37,16 +37,17 @@ class Drawn:
 def draw(tmp_path: Path) -> Draw:
     """Return a function that applies events to a live table and returns what it draws."""
 
-    def draw(*events: Event) -> Drawn:
+    def draw(*events: Event, width: int = 100, height: int = 40, space: str = "branin_space.yaml") -> Drawn:
         output = io.StringIO()
-        console = Console(file=output, force_terminal=True, width=100, color_system="standard")
+        console = Console(file=output, force_terminal=True, width=width, height=height, color_system="standard")
         table, records = LiveTable(console), Records()
-        table.begin(load("branin_space.yaml", set={"search.trials": 9}), Experiment(tmp_path), records, slots=2)
+        table.begin(load(space, set={"search.trials": 9}), Experiment(tmp_path), records, slots=2)
         for event in events:
             records.apply(event)
             table.event(event)
-        before = len(output.getvalue())
         table.end()
+        before = len(output.getvalue())
+        console.print(table.table())
         return Drawn(output.getvalue()[before:], records.trials)
 
     return draw
@@ -87,13 +88,40 @@ def test_the_best_trial_is_bold_green_a_failed_one_red_a_stopped_one_dim(draw: D
     assert [*rows] == ["0001", "0000", "0003", "0002"]
 
 
-def test_running_trials_stay_visible_when_there_are_more_trials_than_rows(
-    draw: Draw, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live_table, "MOST_ROWS", 2)
+def test_running_trials_stay_visible_when_there_are_more_trials_than_rows(draw: Draw) -> None:
     trials = ("0000", "0001", "0002")
     events = [event for trial in trials for event in (asked(trial), reported(trial, 27.0, value=1.0 + int(trial)))]
-    assert [*draw(*events, ended("0000"), ended("0001")).rows] == ["0002", "0000"]
+    drawn = draw(*events, ended("0000"), ended("0001"), height=8)
+    assert [*drawn.rows] == ["0002", "0000"]
+    assert "1 more not shown" in drawn.text
+
+
+NCSN = {"sigma_begin": 31.41592, "sigma_end": 0.0123456, "num_scales": 232, "lr": 0.000123456}
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "parameters", "rows"),
+    [(60, 20, "+4 more", 9), (80, 24, "+2 more", 9), (104, 12, "num_scales", 6), (200, 50, "step_size", 9)],
+)
+def test_the_table_fits_every_terminal(width: int, height: int, parameters: str, rows: int, draw: Draw) -> None:
+    trials = [f"{number:04d}" for number in range(9)]
+    events = [one for trial in trials for one in (asked(trial, **NCSN), reported(trial, 740.741, kid=0.0123456))]
+    drawn = draw(*events, width=width, height=height, space="ncsn_space.yaml")
+    lines = [ESCAPES.sub("", line).rstrip() for line in drawn.output.splitlines()]
+    assert max(map(len, lines)) <= width
+    assert len(lines) < height
+    assert len(drawn.rows) == rows
+    assert not any(character in drawn.output for character in "│┃")
+    assert "elapsed" in drawn.text
+    assert parameters in drawn.text
+    assert ("31.4" in drawn.text, "31.41" in drawn.text) == (True, False)
+    assert "ncsn: 9 of 9 trials asked" in drawn.text
+
+
+def test_a_workers_words_do_not_steer_the_terminal(draw: Draw) -> None:
+    output = io.StringIO()
+    LiveTable(Console(file=output, force_terminal=True)).note("a \x1b[2J\x1b]0;title\x07 b")
+    assert "\\x1b[2J\\x1b]0;title\\x07" in ESCAPES.sub("", output.getvalue())
 
 
 def test_the_caption_names_the_rungs_their_trust_and_the_time_left(draw: Draw) -> None:

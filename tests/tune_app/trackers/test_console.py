@@ -1,0 +1,66 @@
+"""Plain lines of a sweep in a pipe, and the time left."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from tests.events import asked, changed, ended, reported
+from tune_app.config.load import load
+from tune_app.experiment.events import Event
+from tune_app.experiment.folder import Experiment
+from tune_app.experiment.records import Records
+from tune_app.trackers.console import Plain
+from tune_app.trackers.time_left import seconds_left
+
+
+def printed(*events: Event, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stdout", stream)
+    console, records = Plain(), Records()
+    console.begin(load("branin_space.yaml", set={"search.trials": 9}), Experiment(folder), records, slots=2)
+    for event in events:
+        records.apply(event)
+        console.event(event)
+    return stream.getvalue().splitlines()
+
+
+def test_the_end_of_a_trial_says_how_far_the_sweep_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = printed(
+        asked("0000"),
+        reported("0000", 3.0, value=1.0),
+        reported("0000", 27.0, "stop", value=0.5),
+        ended("0000", kimg=27.0),
+        folder=tmp_path,
+        monkeypatch=monkeypatch,
+    )
+    assert lines[-3].endswith("0000 at 3 kimg: value 1 -> continue")
+    assert lines[-2].endswith("0000 at 27 kimg: value 0.5"), "a trial at its end is not stopped"
+    assert lines[-1].endswith("0000 completed at 27 kimg (max_kimg); 1/9, about 0:16 left at most")
+
+
+def test_what_a_worker_says_does_not_steer_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stdout", stream)
+    Plain().note("a \x1b[2J\x1b]0;title\x07 b")
+    assert stream.getvalue() == "a \\x1b[2J\\x1b]0;title\\x07 b\n"
+
+
+def test_the_time_left_counts_the_re_evaluation() -> None:
+    config = load("ncsn_space.yaml", profile="laptop", set={"search.trials": 2, "recheck.trials": 2})
+    once, again = config.evaluation, config.recheck
+    records = Records(
+        event
+        for trial in ("0000", "0001")
+        for event in (
+            asked(trial),
+            changed(reported(trial, 28.0, "stop", kid=0.1, evaluation_seconds=10.0), seconds=100.0),
+            ended(trial, kimg=28.0),
+        )
+    )
+    draws = again.draws * (again.samples * again.nfe + once.final_samples * once.nfe)
+    pilot = 5 * min(again.samples, once.samples) * again.nfe
+    expected = 2 * (draws + pilot) * 10.0 / (5 * once.final_samples * once.nfe)
+    assert seconds_left(config, records, slots=2) == pytest.approx(expected / 2)

@@ -1,0 +1,36 @@
+"""The time that a sweep still takes."""
+
+from statistics import median
+
+from trainables.catalog import MODELS
+from tune_app.config.schema import SweepConfig
+from tune_app.experiment.records import Records
+from tune_app.plan import FINAL_SETTINGS, trial_count
+
+
+def seconds_left(config: SweepConfig, records: Records, slots: int) -> float | None:
+    """Return the seconds left if no more trial is stopped early, or None before the first report."""
+    trials = records.trials.values()
+    trained = sum(record.kimg for record in trials)
+    if not trained:
+        return None
+    seconds_per_kimg = sum(record.seconds for record in trials) / trained
+    length = config.scheduler.max_kimg
+    left = sum(length - record.kimg for record in trials if not record.ended)
+    left += length * max(0, trial_count(config) - len(records.trials))
+    return (seconds_per_kimg * left + _recheck_seconds(config, records)) / slots
+
+
+def _recheck_seconds(config: SweepConfig, records: Records) -> float:
+    """Return the cost of the re-evaluation, judged by the trials' last evaluations; 0 before the first of them."""
+    last = [r.rungs[-1].metrics.get("evaluation_seconds") for r in records.trials.values() if r.state == "completed"]
+    seconds = [value for value in last if value is not None]
+    if not seconds or not MODELS[config.model].uses_images:
+        return 0.0
+    once, again = config.evaluation, config.recheck
+    settings = len(config.space.sampling_grid(FINAL_SETTINGS))
+    per_network_evaluation = median(seconds) / (settings * once.final_samples * once.nfe)
+    draws = again.draws * (again.samples * again.nfe + once.final_samples * once.nfe)
+    pilot = settings * min(again.samples, once.samples) * again.nfe if settings > 1 else 0
+    left = again.trials - sum(record.recheck is not None for record in records.trials.values())
+    return max(0, left) * (draws + pilot) * per_network_evaluation
