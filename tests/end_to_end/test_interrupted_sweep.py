@@ -66,6 +66,7 @@ def test_a_sweep_goes_on_whatever_ended_it(start: Start, cli: Cli, folder: Path)
     output, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130, output
     assert time.monotonic() - began < 30
+    assert "finishing: running trials write a checkpoint, up to 12 s; Ctrl-C again to leave now" in output
     assert "resume with: python -m tune_app resume experiments/night-" in output
     assert ": interrupted; " in cli("status", "latest").stdout
     parked = [record for record in the_experiment(folder).records() if record.kimg > record.rungs[-1].kimg]
@@ -78,9 +79,10 @@ def test_a_sweep_goes_on_whatever_ended_it(start: Start, cli: Cli, folder: Path)
     time.sleep(0.05)
     driver.send_signal(signal.SIGINT)  # at once, whatever the trials do
     began = time.monotonic()
-    driver.wait(timeout=60)
+    output, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130
     assert time.monotonic() - began < 3
+    assert "resume with: python -m tune_app resume experiments/night-" in output
     done = cli("resume", "latest")
     assert done.returncode == 0, done.stdout + done.stderr
     check(Sweep(the_experiment(folder).folder), trials=6)

@@ -9,6 +9,8 @@ FOR_EVERY_CLUSTER = {
     # our own table and messages replace Tune's
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # failures are reported by our own messages, also if two workers fail at once
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     # nothing is sent to Ray's makers
     "RAY_USAGE_STATS_ENABLED": "0",
     # workers keep the driver's folder, so relative data paths work

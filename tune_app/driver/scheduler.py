@@ -16,7 +16,7 @@ from tune_app.cluster.slots import described
 from tune_app.driver.asha import RungBook, Trust
 from tune_app.driver.pictures import write_pictures
 from tune_app.driver.session import Session
-from tune_app.driver.stopping import LeaveTune, Stopping
+from tune_app.driver.stopping import GRACE_SECONDS, LeaveTune, Stopping
 from tune_app.driver.tune_trial import TuneTrial
 from tune_app.experiment.events import Decision, Event, Failed, FailureKind, Reported, finite_or_null
 from tune_app.experiment.records import TrialRecord
@@ -157,10 +157,15 @@ class SweepCallback(Callback):
     def __init__(self, session: Session, stopping: Stopping, console: Quiet) -> None:
         self._session, self._stopping, self._console = session, stopping, console
         self._ran = time.monotonic()
+        self._acknowledged = False
 
     def on_step_end(self, iteration: int, trials: MutableSequence[TuneTrial], **_: object) -> None:
         """Keep Tune's own list short, because Tune walks it several times per step."""
         self._console.pulse()
+        if self._stopping.interruption.requested and not self._acknowledged:
+            self._acknowledged = True
+            wait = f"up to {GRACE_SECONDS:g} s"
+            self._console.note(f"finishing: running trials write a checkpoint, {wait}; Ctrl-C again to leave now")
         if any(trial.status == TuneTrial.RUNNING for trial in trials):
             self._ran = time.monotonic()
         elif time.monotonic() - self._ran >= NOTE_SECONDS:

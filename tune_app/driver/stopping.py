@@ -168,8 +168,8 @@ class Interruption:
             self.fault = self.fault or error
 
     @contextmanager
-    def signals(self) -> Iterator[None]:
-        """Handle SIGINT, SIGTERM and SIGHUP: after the first, trials park; at the second, the sweep ends at once.
+    def signals(self, leave: Callable[[], None]) -> Iterator[None]:
+        """Handle SIGINT, SIGTERM and SIGHUP: after the first, trials park; at the second, call `leave` and exit.
 
         SIGHUP stays ignored if it was, as under nohup. Only the main thread can handle signals; elsewhere they are left
         to the caller.
@@ -180,6 +180,7 @@ class Interruption:
 
         def interrupt(*_: object) -> None:
             if self._signalled_at is not None:
+                leave()
                 os._exit(130)
             self._signalled_at = time.monotonic()
 

@@ -78,7 +78,7 @@ def _run(
     with wandb_process(session.config.wandb, session.experiment, console.note):
         state: SweepState = "interrupted"
         try:
-            with _closing(console), stopping.interruption.signals():
+            with _closing(console), stopping.interruption.signals(lambda: console.leave(_resume_line(session))):
                 _run_to_end(session, searcher, scheduler, stopping, console)
             state = _end_state(session, stopping)
         finally:
@@ -100,7 +100,11 @@ def _run_to_end(
 
 
 def _hint(session: Session) -> str:
-    return f"when this is fixed, resume with: python -m tune_app resume {session.experiment.shown}"
+    return f"when this is fixed, {_resume_line(session)}"
+
+
+def _resume_line(session: Session) -> str:
+    return f"resume with: python -m tune_app resume {session.experiment.shown}"
 
 
 def _log_start(session: Session, changes: Changes, hours: float) -> None:

@@ -33,6 +33,10 @@ class Quiet:
     def end(self) -> None:
         """End the session and release the terminal."""
 
+    def leave(self, line: str) -> None:
+        """Restore the terminal and show a last line, because the process ends now."""
+        self.note(line)
+
 
 class Plain(Quiet):
     """One line per event, on stdout, or on stderr if stdout is for a JSON document."""

@@ -68,6 +68,10 @@ class LiveTable(Quiet):
             self._live.stop()
             self._live = None
 
+    def leave(self, line: str) -> None:
+        self._console.show_cursor()
+        self.note(line)
+
     def table(self) -> Group:
         """Return the title, the table of the moment and the caption, fitted to the terminal."""
         from rich.console import Group

@@ -93,7 +93,7 @@ def test_a_signal_asks_trials_to_park_and_the_sweep_ends_when_they_have(
 ) -> None:
     local.log.append(asked("0000"))
     before = signal.getsignal(number)
-    with stopping.interruption.signals():
+    with stopping.interruption.signals(lambda: None):
         os.kill(os.getpid(), number)
         assert stopping.interruption.requested
         assert not stopping.interruption.complete
@@ -107,7 +107,7 @@ def test_a_signal_asks_trials_to_park_and_the_sweep_ends_when_they_have(
 def test_an_ignored_hangup_stays_ignored(stopping: Stopping) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with stopping.interruption.signals():
+        with stopping.interruption.signals(lambda: None):
             os.kill(os.getpid(), signal.SIGHUP)
         assert not stopping.interruption.requested
     finally:
@@ -118,7 +118,7 @@ def test_a_thread_leaves_signals_to_its_caller(stopping: Stopping) -> None:
     before, seen = signal.getsignal(signal.SIGTERM), []
 
     def run() -> None:
-        with stopping.interruption.signals():
+        with stopping.interruption.signals(lambda: None):
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=run)
