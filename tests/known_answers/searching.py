@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import optuna
 
 from search_spaces.to_optuna import suggest
-from tests.events import asked, changed, ended, reported
+from tests.events import asked, at, changed, ended, reported
 from tune_app.config import SweepConfig, load
 from tune_app.driver.sampler import TrainingSampler, make_sampler
 from tune_app.driver.study import StudyWriter
@@ -54,6 +55,13 @@ class Search:
         self._apply(changed(report, sampling=dict(sampling or {})))
         self._apply(ended(trial, kimg=kimg))
         self.trials.append((params, value))
+
+    def fail(self, params: Params) -> None:
+        """End the trial of `params` with a loss that is not finite."""
+        trial = f"{len(self.trials):04d}"
+        self._apply(at(0, "failed", trial=trial, kind="non_finite", message="loss became nan", retry=False))
+        self._apply(ended(trial, "failed", "non_finite"))
+        self.trials.append((params, inf))
 
     @property
     def best(self) -> Params:

@@ -97,6 +97,8 @@ class StudyWriter:
                 self._storage.set_trial_param(trial_id, name, known.to_internal_repr(sampled), known)
         values = [value for metric in self._metrics if last and (value := last.metrics.get(metric)) is not None]
         state = STATES[end.state]
+        if end.reason == "non_finite":  # TPE ranks a pruned trial below all others, but ignores a failed one
+            state = TrialState.PRUNED
         if state is TrialState.COMPLETE and len(values) < len(self._metrics):
             state = TrialState.FAIL
         if state is TrialState.PRUNED and len(self._metrics) > 1:  # multi-objective studies cannot hold pruned trials
