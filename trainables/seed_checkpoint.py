@@ -5,10 +5,11 @@ import re
 import stat
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +25,14 @@ from trainables.ncsn.task import Ncsn
 from trainables.ncsn.unet import FREQUENCIES, Stage
 
 GROUPS = 32
+SCALAR = np.float64(0).__reduce__()[0]
+NUMPY_SCALARS = [
+    (SCALAR, "numpy.core.multiarray.scalar"),  # as NumPy 1 wrote it
+    (SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")},
+]
+"""What a file may hold beside weights, such as a best loss. Their pickles run no code."""
 SETTINGS: Mapping[str, Mapping[str, Scalar]] = {
     "ncsn": {
         "sigma_begin": 1.0,
@@ -66,6 +75,11 @@ VAE = {
 }
 """Our modules and the corresponding ones of the reference."""
 
+AVERAGED = ("ema_state_dict", "model_ema", "ema_model", "state_dict_ema", "ema")
+WRAPPERS = (*AVERAGED, "model_state_dict", "state_dict", "model", "net", "network")
+"""Keys under which training loops save weights. Averaged weights are preferred, because samples are drawn with them."""
+PREFIXES = ("module.", "_orig_mod.")
+"""Prefixes that DataParallel and torch.compile put before the names."""
 Tensors = Mapping[str, Tensor]
 
 
@@ -79,6 +93,13 @@ class SeedNetwork:
     """Sizes from the weights, and the reference's settings for the rest."""
     weights: dict[str, Tensor]
     """State dict of our network with these params."""
+    key: str = ""
+    """Key of the weights in the file, if they are wrapped."""
+
+    @property
+    def averaged(self) -> bool:
+        """True if the weights are averages over the training."""
+        return self.key in AVERAGED
 
     def load_into(self, network: nn.Module) -> nn.Module:
         """Load the weights into `network`, built with `params`, and give it the reference's forward pass."""
@@ -89,9 +110,9 @@ class SeedNetwork:
 def read(path: Path) -> SeedNetwork:
     """Return the network in a checkpoint or bare state dict of the reference. Raise CheckpointError."""
     path = Path(path)
-    tensors, others = _tensors(path)
+    key, tensors, others = _tensors(path)
     try:
-        return _identify(tensors, others)
+        return replace(_identify(tensors, others), key=key)
     except _UnfitError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -203,8 +224,8 @@ def _size(tensors: Tensors, name: str) -> int:
     return len(tensors[name])
 
 
-def _tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the weights in `path`, named without DataParallel's prefix, and the names of everything else in it."""
+def _tensors(path: Path) -> tuple[str, dict[str, Tensor], list[str]]:
+    """Return the key of the weights in `path`, the weights in float32, and the names of everything else beside them."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise CheckpointError(f"{path} is not a regular file")
@@ -218,21 +239,37 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         raise CheckpointError(f"{path} holds more than weights, and nothing in it was run: {why}") from error
     except (OSError, *MALFORMED, *UNREADABLE) as error:
         raise CheckpointError(f"{path} is not a checkpoint of torch: {str(error) or repr(error):.200}") from error
-    state = content.get("model_state_dict", content) if isinstance(content, dict) else {}
-    state = state if isinstance(state, dict) else {}
+    key, state = _wrapped(content)
     tensors = {name: value for name, value in state.items() if isinstance(name, str) and _plain(value)}
     if sum(tensor.nbytes for tensor in tensors.values()) > size:
         raise CheckpointError(f"{path}: its tensors would unpack to more than was ever written")
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return tensors, [str(name) for name in state if name not in tensors]
+    others = [str(name) for name in state if name not in tensors]
+    while tensors and (prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), "")):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    halves = (torch.float16, torch.bfloat16)
+    return key, {name: t.float() if t.dtype in halves else t for name, t in tensors.items()}, others
+
+
+def _wrapped(content: object) -> tuple[str, dict[Any, Any]]:
+    """Return the state dict in the content of a file, and its key if it is wrapped."""
+    if not isinstance(content, dict):
+        return "", {}
+    for key in WRAPPERS:
+        state = content.get(key)
+        if isinstance(state, dict) and isinstance(state.get("shadow"), dict):
+            state = state["shadow"]
+        if isinstance(state, dict) and any(_plain(value) for value in state.values()):
+            return key, state
+    state = content.get("model_state_dict", content)
+    return "", state if isinstance(state, dict) else {}
 
 
 def _load(path: Path) -> Any:
     refuse_zip_bomb(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings about formats that are refused below
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMPY_SCALARS):
+            return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _plain(value: object) -> bool:

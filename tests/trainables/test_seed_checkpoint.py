@@ -10,6 +10,7 @@ from math import pi
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -79,6 +80,45 @@ def test_weights_are_the_same_bare_wrapped_and_from_several_devices(file: Path) 
     for others in several[1:]:
         assert others.keys() == several[0].keys()
         assert all(torch.equal(others[name], weight) for name, weight in several[0].items())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: {"state_dict": weights, "epoch": 7},
+        lambda weights: {"model": weights, "best": np.float64(0.25), "count": np.int64(3), "flag": np.bool_(True)},
+        lambda weights: {"net": {f"_orig_mod.{name}": weight for name, weight in weights.items()}},
+        lambda weights: {"network": {f"module._orig_mod.{name}": weight for name, weight in weights.items()}},
+    ],
+)
+def test_weights_are_read_as_other_training_loops_save_them(wrap: Callable[[Weights], object], file: Path) -> None:
+    weights = unet_weights(32)
+    torch.save(weights, file)
+    expected = reference.read(file).weights
+    torch.save(wrap(weights), file)
+    network = reference.read(file)
+    assert not network.averaged
+    assert all(torch.equal(network.weights[name], weight) for name, weight in expected.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_are_read_as_float32(dtype: torch.dtype, file: Path) -> None:
+    weights = unet_weights(32)
+    torch.save({name: weight.to(dtype) for name, weight in weights.items()}, file)
+    read = reference.read(file).weights
+    assert {weight.dtype for weight in read.values()} == {torch.float32}
+    assert torch.equal(read["backbone.conv_in.weight"], weights["conv_in.weight"].to(dtype).float())
+
+
+@pytest.mark.parametrize("key", ["ema", "ema_state_dict", "model_ema"])
+def test_averaged_weights_are_preferred(key: str, file: Path) -> None:
+    raw = unet_weights(32)
+    averaged = {name: weight / 2 for name, weight in raw.items()}
+    for held in (averaged, {"shadow": averaged, "decay": 0.999}):
+        torch.save({"model_state_dict": raw, key: held, "ema_decay": 0.999}, file)
+        network = reference.read(file)
+        assert (network.key, network.averaged) == (key, True)
+        assert torch.equal(network.weights["backbone.conv_in.weight"], averaged["conv_in.weight"])
 
 
 def test_reading_leaves_global_randomness_alone(file: Path) -> None:

@@ -45,13 +45,15 @@ def measure_checkpoint(request: MeasureRequest, say: Callable[[str], None]) -> d
     sweep's. `reference_loss` is the training loss as the reference's code computes it: summed over dimensions. Raise
     InputError for a checkpoint, setting or data set that cannot be used.
     """
+    path = request.checkpoint
+    place = _place(path)  # a missing file is named before torch is imported
+
     from trainables import checkpoint
     from trainables import data as data_sets
     from trainables.sample_metrics import build_sample_metrics
 
-    path = request.checkpoint
     try:
-        with storage.local(_place(path)) as folder:
+        with storage.local(place) as folder:
             about, load = _read_seed_checkpoint(path) if path.is_file() else _read_checkpoint(folder)
         spec = _run_spec(about, request)
         images = data_sets.load(spec.data)
@@ -67,6 +69,8 @@ def measure_checkpoint(request: MeasureRequest, say: Callable[[str], None]) -> d
         raise TuneAppError(f"{path}: {error}") from None
     if path.is_file():
         say("note: the reference trains on all training images, including those held out here")
+        if about["averaged"]:
+            say(f"note: the averaged weights in the file are used, those under {about['averaged']!r}")
     return {
         "model": spec.model,
         "checkpoint": str(path),
@@ -93,8 +97,10 @@ def measurement_lines(document: Mapping[str, Any]) -> list[str]:
 def _place(path: Path) -> str:
     """Return the checkpoint's location: a local path, or its address in the experiment's remote storage."""
     experiment = _enclosing_experiment(path)
-    if path.exists() or experiment is None:
+    if path.exists():
         return str(path)
+    if experiment is None:
+        raise InputError(f"{path}: there is no such file or folder")
     place = experiment.place(experiment.relative(path.absolute()), experiment.config().storage)
     if not storage.exists(place):
         raise InputError(f"{place}: there is no checkpoint there")
@@ -133,7 +139,11 @@ def _read_seed_checkpoint(path: Path) -> tuple[Mapping[str, object], RunLoader]:
             raise InputError(f"{path}: its weights do not fit the settings: {first_line(error)}") from None
         return run
 
-    return {"model": content.model, "params": {**content.params, "ema": 0.0}}, load
+    return {
+        "model": content.model,
+        "params": {**content.params, "ema": 0.0},
+        "averaged": content.averaged and content.key,
+    }, load
 
 
 def _build(spec: RunSpec) -> ImageRun:
