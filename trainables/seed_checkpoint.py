@@ -26,7 +26,7 @@ from trainables.ncsn.unet import FREQUENCIES, Stage
 
 GROUPS = 32
 SCALAR = np.float64(0).__reduce__()[0]
-NUMPY_SCALARS = [
+NUMPY_SCALARS: list[Any] = [
     (SCALAR, "numpy.core.multiarray.scalar"),  # as NumPy 1 wrote it
     (SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,

@@ -139,11 +139,8 @@ def _read_seed_checkpoint(path: Path) -> tuple[Mapping[str, object], RunLoader]:
             raise InputError(f"{path}: its weights do not fit the settings: {first_line(error)}") from None
         return run
 
-    return {
-        "model": content.model,
-        "params": {**content.params, "ema": 0.0},
-        "averaged": content.averaged and content.key,
-    }, load
+    params, averaged = {**content.params, "ema": 0.0}, content.key if content.averaged else ""
+    return {"model": content.model, "params": params, "averaged": averaged}, load
 
 
 def _build(spec: RunSpec) -> ImageRun:
