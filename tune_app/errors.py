@@ -50,6 +50,22 @@ class Problem:
     where: str
     message: str
     hint: str | None = None
+    key: str = ""
+    """Key of the configuration, with which the message begins."""
+
+    def as_json(self) -> dict[str, str | int | None]:
+        """Return the JSON object of the problem. `file`, `line` and `column` are null for an option."""
+        file, line, column = ([*self.where.rsplit(":", 2), "", ""])[:3]
+        placed = line.isdecimal() and column.isdecimal()
+        return {
+            "file": file if placed else None,
+            "line": int(line) if placed else None,
+            "column": int(column) if placed else None,
+            "option": None if placed else self.where or None,
+            "key": self.key or None,
+            "message": self.message.removeprefix(f"{self.key}: "),
+            "hint": self.hint,
+        }
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" + (f"\n  hint: {self.hint}" if self.hint else "")

@@ -156,3 +156,32 @@ def test_a_reader_that_leaves_and_an_ascii_terminal_do_not_stop_a_sweep(folder: 
     assert done.returncode == 0, done.stdout + done.stderr
     (log,) = (folder / "experiments").glob("left-*/events.jsonl")
     assert '"state":"completed"' in log.read_text().splitlines()[-1].replace(" ", "")
+
+
+def test_mistakes_as_json_have_a_place_a_key_and_a_hint(cli: Cli, folder: Path) -> None:
+    (folder / "bad.yaml").write_text("version: 1\nname: a\nmodel: branin\ntrials: 3\nparameters: {x1: {type: flot}}\n")
+    done = cli("validate", "bad.yaml", "--json")
+    assert done.returncode == 2
+    document = json.loads(done.stdout)
+    assert document["valid"] is False
+    problems = {problem["key"]: problem for problem in document["problems"]}
+    first = problems["trials"]
+    assert (first["line"], first["key"], first["message"]) == (4, "trials", "unknown key")
+    assert first["hint"] == "did you mean search.trials or recheck.trials?"
+    assert first["file"].endswith("bad.yaml")
+    assert problems["parameters.x1"]["line"] == 5
+    absent = json.loads(cli("validate", "absent.yaml", "--json").stdout)
+    assert "no such file" in absent["problems"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("metric=val_loss", "did you mean kid? trials do not compare by a loss"),
+        ("trials=10", "did you mean search.trials or recheck.trials?"),
+        ("lr=1", "did you mean parameters.lr or fixed.lr?"),
+        ("search.trails=3", "did you mean trials?"),
+    ],
+)
+def test_a_hint_goes_by_what_is_meant(cli: Cli, option: str, hint: str) -> None:
+    assert hint in cli("validate", "ncsn_space.yaml", "--set", option).stderr

@@ -86,6 +86,12 @@ def test_a_sweep_goes_on_whatever_ended_it(start: Start, cli: Cli, folder: Path)
     done = cli("resume", "latest")
     assert done.returncode == 0, done.stdout + done.stderr
     check(Sweep(the_experiment(folder).folder), trials=6)
+    again = cli("resume", "latest")
+    assert again.returncode == 0
+    assert "the sweep is finished; --trials N adds trials" in again.stdout
+    fewer = cli("resume", "latest", "--trials", "3")
+    assert fewer.returncode == 2
+    assert "search.trials: 3 is less than the 6 trials that exist" in fewer.stderr
 
 
 def test_a_trial_or_the_sweep_is_stopped_from_another_terminal(start: Start, cli: Cli, folder: Path) -> None:

@@ -54,9 +54,10 @@ def answer_lines(answer: SweepAnswer) -> list[str]:
         lines += _worth_lines(answer.answer, answer.best, metric) if answer.answer else []
     if answer.first_error:
         trial, message = answer.first_error
-        lines.append(f"first failure: trial {trial}: {message} (trials/{trial}/error.txt)")
+        traceback = Path(answer.experiment) / "trials" / trial / "error.txt"
+        lines.append(f"first failure: trial {trial}: {message}{f' (trials/{trial}/error.txt)' * traceback.exists()}")
     lines += [f"warning: {warning}" for warning in answer.warnings]
-    if answer.state in ("interrupted", "running"):
+    if answer.state == "interrupted":
         lines.append(f"resume with: python -m tune_app resume {folder}")
     if answer.state == "budget":
         lines.append(f"the budget is spent; to add more: python -m tune_app resume {folder} --set budget.KEY=HOURS")
@@ -77,6 +78,7 @@ class TrialStatus:
     reason: str
     kimg: float
     value: float | None
+    stderr: float | None
     params: Mapping[str, Scalar]
     failures: int
     error: str
@@ -133,6 +135,7 @@ def _trial_status(record: TrialRecord, metric: str) -> TrialStatus:
         reason=record.reason,
         kimg=record.kimg,
         value=record.value(metric),
+        stderr=record.rungs[-1].metrics.get(f"{metric}_stderr") if record.rungs else None,
         params=record.params,
         failures=len(record.failures),
         error=record.failures[-1].message if record.failures else "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +19,7 @@ from tune_app.cli.options import (
 )  # fmt: skip
 from tune_app.cli.output import make_console, say, show
 from tune_app.cli.root import cli
+from tune_app.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
     from typing import Any
@@ -73,7 +73,14 @@ def plan(as_json: bool, **options: Any) -> None:
 @as_json
 def validate(as_json: bool, **options: Any) -> None:
     """Check SPACE and show each mistake with its place."""
-    config, _ = _select(make_selection(options), quiet=True)
+    try:
+        config, _ = _select(make_selection(options), quiet=True)
+    except InputError as error:
+        if not as_json:
+            raise
+        problems = error.problems if isinstance(error, ConfigError) else (Problem("", error.message, error.hint),)
+        show({"valid": False, "problems": [one.as_json() for one in problems]}, [], as_json=True)
+        sys.exit(error.exit_code)
     lines = [f"{options['space']} is valid: {config.model}, searches {', '.join(config.parameters)}"]
     show({"valid": True, "name": config.name, "model": config.model}, lines, as_json=as_json)
 
@@ -102,15 +109,17 @@ def resume(
 @experiment_argument
 @click.argument("trial", required=False)
 @find_in_out
-def stop(experiment: str, trial: str | None, out: Path) -> None:
+@as_json
+def stop(experiment: str, trial: str | None, out: Path, as_json: bool) -> None:
     """Stop TRIAL, or all of EXP, at the next report."""
     from tune_app.experiment.out_folder import find
     from tune_app.experiment.requests import request_stop
 
     running = find(experiment, out)
-    request_stop(running, trial)
-    what = f"trial {trial}" if trial else f"{running.folder}: every trial"
-    click.echo(f"stop requested: {what} will end at its next report")
+    stopped = request_stop(running, trial)
+    what = f"trial {stopped}" if stopped else f"{running.folder}: every trial"
+    document = {"experiment": str(running.folder), "trial": stopped}
+    show(document, [f"stop requested: {what} will end at its next report"], as_json=as_json)
 
 
 @cli.command()
@@ -131,7 +140,7 @@ def schema() -> None:
     """Print the JSON schema of space files, for editors."""
     from tune_app.config.load import schema as json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    show(json_schema(), [], as_json=True)
 
 
 def make_selection(options: dict[str, Any]) -> Selection:

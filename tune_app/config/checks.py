@@ -71,7 +71,9 @@ def _metric(config: SweepConfig) -> Iterator[Fault]:
     keys: list[tuple[str | int, ...]] = [("metrics", i) for i in range(len(config.metrics))] or [("metric",)]
     for key, metric in zip(keys, config.objectives, strict=True):
         if metric.name not in known:
-            yield Fault((*key, "name"), f"{config.model} has no metric {metric.name}", nearest(metric.name, [*known]))
+            yield Fault(
+                (*key, "name"), f"{config.model} has no metric {metric.name}", _metric_hint(metric.name, [*known])
+            )
         elif metric.goal != (goal := "maximize" if known[metric.name].maximize else "minimize"):
             yield Fault(
                 (*key, "goal"),
@@ -86,6 +88,13 @@ def _metric(config: SweepConfig) -> Iterator[Fault]:
         yield Fault(("metrics",), f"the pairs of objectives are {offered}", "use `metric` for a single one")
     if pair and config.search.sampler == "cmaes":
         yield Fault(("search", "sampler"), "cmaes supports only one objective", "use tpe")
+
+
+def _metric_hint(name: str, known: list[str]) -> str:
+    """Return a hint. A training or validation loss is what people look for, but trials do not compare by it."""
+    if "loss" in name and "kid" in known:
+        return "did you mean kid? trials do not compare by a loss"
+    return nearest(name, known)
 
 
 def _names(config: SweepConfig) -> Iterator[Fault]:

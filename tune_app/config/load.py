@@ -202,5 +202,6 @@ def _validated(layers: Layers, context: str | None = None) -> SweepConfig:
                 continue
             message, hint = sentence(detail, str(layers.data.get("model")))
             where, key = layers.origin(place(detail))
-            problems.append(Problem(where, f"{'.'.join(map(str, key))}: {message}" if key else message, hint))
+            name = ".".join(map(str, key))
+            problems.append(Problem(where, f"{name}: {message}" if key else message, hint, name))
         raise ConfigError(*problems) from None

@@ -81,7 +81,19 @@ def _unknown_key(key: Key) -> tuple[str, str]:
     word = str(key[-1])
     if SECRET.search(word):
         return "unknown key", "secrets do not belong in this file; log in with `wandb login` or set WANDB_API_KEY"
+    elsewhere = [*_places(word)] if len(key) == 1 else []
+    if elsewhere:
+        return "unknown key", f"did you mean {' or '.join(elsewhere)}?"
     return "unknown key", nearest(word, [*_block(key[:-1]).model_fields])
+
+
+def _places(word: str) -> Iterator[str]:
+    """Yield the keys below the top level that have this name."""
+    for block, field in SweepConfig.model_fields.items():
+        if any(issubclass(kind, BaseModel) and word in kind.model_fields for kind in _types(field.annotation)):
+            yield f"{block}.{word}"
+    if any(word in model.parameters for model in MODELS.values()):
+        yield from (f"parameters.{word}", f"fixed.{word}")
 
 
 def _block(key: Key) -> type[BaseModel]:

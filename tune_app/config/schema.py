@@ -295,7 +295,7 @@ class SweepConfig(Block):
     """The images."""
     metrics: list[Annotated[MetricConfig, BeforeValidator(_by_name)]] = Field(default=[], max_length=2)
     """Two objectives instead of `metric`. No trial is stopped early, and the answer is their Pareto front."""
-    metric: MetricConfig = Field(default_factory=_usual_metric)
+    metric: Annotated[MetricConfig, BeforeValidator(_by_name)] = Field(default_factory=_usual_metric)
     """Metric that the sweep optimises. The default is the model's first: kid for images."""
     parameters: dict[str, Distribution] = Field(min_length=1)
     """Searched parameters, by the model's names."""

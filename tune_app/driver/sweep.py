@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from trainables.catalog import MODELS
 from trainables.files import write_file, write_json
 from tune_app.cluster import ray as ray_cluster
 from tune_app.cluster.shared_folder import check_shared
@@ -23,6 +24,7 @@ from tune_app.experiment.lock import resume_lock
 from tune_app.experiment.log import EventLog
 from tune_app.experiment.out_folder import check_writable, create
 from tune_app.experiment.records import Records
+from tune_app.plan import trial_count
 from tune_app.trackers.console import Quiet
 from tune_app.trackers.wandb_key import wandb_mode
 
@@ -102,6 +104,9 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
         check_trials(experiment, records, config)
         check_model(experiment, records, config)
         changes |= changed_versions(records, versions())
+        if _is_finished(records, config):
+            console.note("the sweep is finished; --trials N adds trials")
+            return
         with ray_cluster.started(config.resources, address, console.note, config.storage) as cluster:
             check_shared(experiment.folder, config.storage)
             data = prepare_data(config, console.note, experiment)
@@ -114,6 +119,18 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
                     console.note(f"no checkpoint is left of trials that start over: {', '.join(restarting)}")
                 write_file(experiment.sweep_yaml, dump(config))
             _run_session(Session(config, experiment, log, records, cluster, data), console, changes)
+
+
+def _is_finished(records: Records, config: SweepConfig) -> bool:
+    """Return True if no trial is left to run and none to re-evaluate."""
+    completed = records.counts["completed"] if MODELS[config.model].uses_images else 0
+    rechecked = sum(record.recheck is not None for record in records.trials.values())
+    return (
+        records.state == "completed"
+        and not records.unfinished
+        and len(records.trials) >= trial_count(config)
+        and rechecked >= min(config.recheck.trials, completed)
+    )
 
 
 def _fold(log: EventLog) -> Records:

@@ -24,8 +24,13 @@ def take_requests(experiment: Experiment) -> list[str]:
     return names
 
 
-def request_stop(experiment: Experiment, trial: str | None = None) -> None:
-    """Ask the driver to stop `trial`, or the whole sweep, at the next report. Raise InputError if nothing can stop."""
+def request_stop(experiment: Experiment, trial: str | None = None) -> str | None:
+    """Ask the driver to stop `trial`, or the whole sweep, at the next report. Return the trial's id.
+
+    Raise InputError if nothing can stop.
+    """
+    if trial is not None and trial.isdecimal():
+        trial = f"{int(trial):04d}"
     record = None if trial is None else experiment.read_records().trials.get(trial)
     if trial is not None and record is None:
         raise InputError(f"{experiment.folder}: there is no trial {trial!r}", hint="`tune_app status` lists them")
@@ -34,3 +39,4 @@ def request_stop(experiment: Experiment, trial: str | None = None) -> None:
     if not is_running(experiment.folder):
         raise InputError(f"{experiment.folder}: no driver runs this experiment, so there is nothing to stop")
     request(experiment, record.id if record else "all")
+    return record.id if record else None
