@@ -110,6 +110,7 @@ def started(
         if private_ray:
             # in a file of ours, because Ray's default is the home folder, which may not be writable
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(private / "token")
+            note("starting Ray on this machine")
             with small_processes(), secrets_kept(storage):
                 _connect(**_private(scratch))
         else:
