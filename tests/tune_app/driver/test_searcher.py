@@ -67,3 +67,17 @@ def test_the_study_gets_both_of_two_objectives(sampler: str, tmp_path: Path) -> 
     assert [trial.values for trial in study.trials] == [[1.0 + n, n / 8] for n in range(8)]
     assert len(study.best_trials) == 8  # each is better than the others in one of the two
     assert local.writer.best == list(range(8))
+
+
+def test_a_grid_is_asked_in_full_after_the_baselines(tmp_path: Path) -> None:
+    grid = {
+        "search.sampler": "grid", "search.trials": 9, "resources.gpu": 1, "baselines": "[{x1: 7}, {x1: 8}]",
+        "parameters.x1": "{type: int, low: 0, high: 8}", "parameters.x2": "null", "fixed.x2": 2.0,
+    }  # fmt: skip
+    local = LocalSession(load("branin_space.yaml", set={**grid, "search.trials": 11}), tmp_path, slots=20)
+    while local.searcher.next_trial() is not None:
+        pass
+    asked = [record.params["x1"] for record in local.records.trials.values()]
+    local.log.close()
+    assert asked[:2] == [7, 8]
+    assert sorted(asked[2:]) == list(range(9))
