@@ -59,6 +59,8 @@ def the_experiment(folder: Path) -> Experiment:
 def test_a_sweep_goes_on_whatever_ended_it(start: Start, cli: Cli, folder: Path) -> None:
     away = folder / AWAY  # parked by a file at the address that the checkpoints go to
     driver = start("run", *NIGHT, "--set", f"storage={away.as_uri()}", until="at 3 kimg")
+    assert driver.stdout
+    assert any("at 3 kimg" in line for line in driver.stdout), "both trials run"
     hung = workers_of(folder.parent.name)[0]
     os.kill(hung, signal.SIGSTOP)  # which holds up nobody
     began = time.monotonic()
