@@ -1,10 +1,7 @@
 """SweepConfig: every key of a space file, with its default and its meaning."""
 
-import re
-from math import inf, log
-from pathlib import Path
+from math import log
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,15 +18,12 @@ from typing_extensions import Self
 from search_spaces.distributions import Distribution, Plain, Scalar
 from search_spaces.space import Space
 from trainables.catalog import MODELS, sign
-from tune_app.config import checks
+from tune_app.config import checks, values
 from tune_app.config.rung_ladder import rung_ladder
 
 MOST_RUNGS = 50
-SECRET = re.compile(r"secret|key|token|password", re.IGNORECASE)
 LEAST_SHARE = 0.125
 """Smallest share of a GPU. `gpu: auto` runs at most eight trials on one GPU."""
-
-
 RESUMED = "resumed"
 """Context of the validation of an experiment's own configuration, which an earlier version may have written."""
 
@@ -42,17 +36,12 @@ class Block(BaseModel):
     )
 
 
-def _absolute(path: str) -> str:
-    """Return the absolute path, so that a resume from another folder finds it."""
-    return str(Path(path).expanduser().absolute())
-
-
 class DataConfig(Block):
     """The images."""
 
     name: Literal["cifar10", "shapes", "folder"] = "cifar10"
     """cifar10, shapes (drawn by a program, no download), or folder."""
-    path: Annotated[str, AfterValidator(_absolute)] | None = Field(default=None, min_length=1)
+    path: Annotated[str, AfterValidator(values.absolute)] | None = Field(default=None, min_length=1)
     """Folder DIR for `name: folder`. It holds DIR/train/<class>/* and DIR/test/<class>/*."""
     resolution: int = 32
     """Side of an image in pixels: 16 or 32; for folders also 48 or 64."""
@@ -137,12 +126,6 @@ class SchedulerConfig(Block):
         return self
 
 
-def _known_features(features: str) -> str:
-    if features not in ("auto", "randconv", "cnn") and not features.partition("inception:")[2]:
-        raise ValueError(f"must be one of auto, randconv, cnn or inception:FILE, not {features!r}")
-    return features
-
-
 class EvaluationConfig(Block):
     """Cost of an evaluation."""
 
@@ -152,7 +135,7 @@ class EvaluationConfig(Block):
     """Images sampled at max_kimg."""
     nfe: int = Field(default=100, ge=1)
     """Network evaluations allowed for one sampled image."""
-    features: Annotated[str, AfterValidator(_known_features)] = "auto"
+    features: Annotated[str, AfterValidator(values.known_features)] = "auto"
     """Features behind kid: randconv (fixed), cnn (trained on the labels), inception:FILE, or auto (cnn with labels)."""
     report_kimg: float = Field(default=50.0, gt=0)
     """Interval between two reports of the losses, in kimg."""
@@ -171,18 +154,12 @@ class RecheckConfig(Block):
     """Network evaluations allowed for one sampled image."""
 
 
-def _share(gpu: Any) -> Any:
-    if gpu == "auto" or (isinstance(gpu, int | float) and not isinstance(gpu, bool) and 0 <= gpu < inf):
-        return gpu
-    raise ValueError(f"must be a number, 0 or more, or auto, not {gpu!r}")
-
-
 class ResourcesConfig(Block):
     """Share of the machine that one trial occupies."""
 
     cpu: float = Field(default=2.0, gt=0)
     """CPU cores."""
-    gpu: Annotated[float | Literal["auto"], BeforeValidator(_share)] = 0.25
+    gpu: Annotated[float | Literal["auto"], BeforeValidator(values.share)] = 0.25
     """Share of one GPU up to 1, a whole number of GPUs, or auto: the smallest share that a trial fits in, measured."""
 
     @property
@@ -195,15 +172,6 @@ class ResourcesConfig(Block):
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpu ({self.gpus:g}) must be a share up to 1 or a whole number")
         return self
-
-
-def _address(storage: str) -> str:
-    parts = urlsplit(storage)
-    if not parts.scheme or "://" not in storage:
-        raise ValueError(f"must be an address like s3://BUCKET/FOLDER, not {storage!r}; use --out for a folder")
-    if parts.password or any(SECRET.search(name) for name in parse_qs(parts.query)):
-        raise ValueError("must not contain a key; each node takes credentials from its own environment")
-    return storage
 
 
 class BudgetConfig(Block):
@@ -231,23 +199,16 @@ class FailuresConfig(Block):
     """
 
 
-def _wandb_name(name: str) -> str:
-    if wrong := sorted(set(name) & set("/\\#?%:")):
-        hint = "; a team belongs in wandb.entity" if "/" in wrong else ""
-        raise ValueError(f"must not contain {' '.join(wrong)}, which W&B refuses{hint}")
-    return name
-
-
 class WandbConfig(Block):
     """Weights & Biases."""
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: online if a key is found, else offline. `tune_app sync` sends an offline sweep later."""
-    project: Annotated[str, AfterValidator(_wandb_name)] = Field(
+    project: Annotated[str, AfterValidator(values.wandb_name)] = Field(
         default="cifar10-generative-models", min_length=1, max_length=128
     )
     """Project of the Sweep and its runs."""
-    entity: Annotated[str, AfterValidator(_wandb_name)] | None = Field(default=None, min_length=1)
+    entity: Annotated[str, AfterValidator(values.wandb_name)] | None = Field(default=None, min_length=1)
     """Team or user. null takes the account's default."""
     finish_timeout: float = Field(default=60.0, gt=0)
     """Seconds to wait for W&B at the end of a sweep."""
@@ -262,20 +223,8 @@ class NotifyConfig(Block):
     """URL that gets a small JSON document by POST: name, state, best, cost, where."""
 
 
-def _number(version: Any) -> Any:
-    if isinstance(version, bool):  # true equals 1
-        raise ValueError(f"must be 1, not {str(version).lower()}")
-    return version
-
-
 def _by_name(metric: Any) -> Any:
     return {"name": metric} if isinstance(metric, str) else metric
-
-
-def _known_model(name: str) -> str:
-    if name not in MODELS:
-        raise ValueError(f"must be one of {', '.join(MODELS)}, not {name!r}")
-    return name
 
 
 def _usual_metric(data: dict[str, Any]) -> MetricConfig:
@@ -285,11 +234,11 @@ def _usual_metric(data: dict[str, Any]) -> MetricConfig:
 class SweepConfig(Block):
     """Configuration of one sweep."""
 
-    version: Annotated[Literal[1], BeforeValidator(_number)]
+    version: Annotated[Literal[1], BeforeValidator(values.number)]
     """Version of this format."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     """Name of the experiment and its folder: letters, digits, dots, dashes and underscores."""
-    model: Annotated[str, AfterValidator(_known_model), Field(json_schema_extra={"enum": [*MODELS]})]
+    model: Annotated[str, AfterValidator(values.known_model), Field(json_schema_extra={"enum": [*MODELS]})]
     """Model to train."""
     data: DataConfig = DataConfig()
     """The images."""
@@ -313,7 +262,7 @@ class SweepConfig(Block):
     """Re-evaluation of the best trials at the end of the sweep, with fresh seeds."""
     resources: ResourcesConfig = ResourcesConfig()
     """Share of the machine that one trial occupies."""
-    storage: Annotated[str, AfterValidator(_address)] | None = None
+    storage: Annotated[str, AfterValidator(values.address)] | None = None
     """Address for checkpoints, for all nodes: s3://BUCKET/FOLDER, gs:// or any of fsspec. null: the experiment."""
     budget: BudgetConfig = BudgetConfig()
     """Limits at which the sweep ends."""

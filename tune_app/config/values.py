@@ -1,0 +1,62 @@
+"""Checks of single values of a space file. Each returns the value, or raises ValueError with what it must be."""
+
+import re
+from math import inf
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from trainables.catalog import MODELS
+
+SECRET = re.compile(r"secret|key|token|password", re.IGNORECASE)
+
+
+def absolute(path: str) -> str:
+    """Return the absolute path, so that a resume from another folder finds it."""
+    return str(Path(path).expanduser().absolute())
+
+
+def known_features(features: str) -> str:
+    """Check the name of a feature set."""
+    if features not in ("auto", "randconv", "cnn") and not features.partition("inception:")[2]:
+        raise ValueError(f"must be one of auto, randconv, cnn or inception:FILE, not {features!r}")
+    return features
+
+
+def share(gpu: Any) -> Any:
+    """Check a share of a GPU."""
+    if gpu == "auto" or (isinstance(gpu, int | float) and not isinstance(gpu, bool) and 0 <= gpu < inf):
+        return gpu
+    raise ValueError(f"must be a number, 0 or more, or auto, not {gpu!r}")
+
+
+def address(storage: str) -> str:
+    """Check the address of a storage, which must hold no key."""
+    parts = urlsplit(storage)
+    if not parts.scheme or "://" not in storage:
+        raise ValueError(f"must be an address like s3://BUCKET/FOLDER, not {storage!r}; use --out for a folder")
+    if parts.password or any(SECRET.search(name) for name in parse_qs(parts.query)):
+        raise ValueError("must not contain a key; each node takes credentials from its own environment")
+    return storage
+
+
+def wandb_name(name: str) -> str:
+    """Check the name of a W&B project or entity."""
+    if wrong := sorted(set(name) & set("/\\#?%:")):
+        hint = "; a team belongs in wandb.entity" if "/" in wrong else ""
+        raise ValueError(f"must not contain {' '.join(wrong)}, which W&B refuses{hint}")
+    return name
+
+
+def number(version: Any) -> Any:
+    """Check that a version is a number and not `true`, which equals 1."""
+    if isinstance(version, bool):
+        raise ValueError(f"must be 1, not {str(version).lower()}")
+    return version
+
+
+def known_model(name: str) -> str:
+    """Check the name of a model."""
+    if name not in MODELS:
+        raise ValueError(f"must be one of {', '.join(MODELS)}, not {name!r}")
+    return name
