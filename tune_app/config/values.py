@@ -3,7 +3,6 @@
 import re
 from math import inf
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from trainables.catalog import MODELS
@@ -23,7 +22,7 @@ def known_features(features: str) -> str:
     return features
 
 
-def share(gpu: Any) -> Any:
+def share(gpu: object) -> object:
     """Check a share of a GPU."""
     if gpu == "auto" or (isinstance(gpu, int | float) and not isinstance(gpu, bool) and 0 <= gpu < inf):
         return gpu
@@ -48,7 +47,7 @@ def wandb_name(name: str) -> str:
     return name
 
 
-def number(version: Any) -> Any:
+def number(version: object) -> object:
     """Check that a version is a number and not `true`, which equals 1."""
     if isinstance(version, bool):
         raise ValueError(f"must be 1, not {str(version).lower()}")
