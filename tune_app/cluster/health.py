@@ -1,5 +1,8 @@
 """The health of the Ray that a sweep runs on, and waiting for its tasks."""
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +12,8 @@ from tune_app.formatting import clock
 
 PROCESSES = {"raylet": "Ray's local node", "gcs_server": "Ray's control process"}
 POLL_SECONDS, NOTE_SECONDS = 1.0, 60.0
+PATIENCE_SECONDS = 20.0
+"""How long the main thread may take to notice that Ray has died, and to end what is left of it."""
 
 
 def dead_process() -> str:
@@ -20,6 +25,37 @@ def dead_process() -> str:
         if any(one.process.poll() is not None for one in started.get(kind, [])):
             return name
     return ""
+
+
+class DeathWatch:
+    """Ends this process if our Ray has died and the main thread still waits for it in a call that nothing interrupts.
+
+    Ray itself would end the process after a minute, with its own words.
+    """
+
+    def __init__(self, hint: str) -> None:
+        self.hint = hint
+        """What the person can do then."""
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """Watch from now on."""
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def end(self) -> None:
+        """Watch no longer."""
+        self._over.set()
+
+    def _watch(self) -> None:
+        seen = 0.0
+        while not self._over.wait(POLL_SECONDS):
+            process = dead_process()
+            seen = seen + POLL_SECONDS if process else 0.0
+            if seen >= PATIENCE_SECONDS:
+                print(
+                    f"error: {process} died, and Ray does not answer\n  hint: {self.hint}", file=sys.stderr, flush=True
+                )
+                os._exit(1)
 
 
 def results(tasks: list[Any], what: str, note: Callable[[str], None]) -> list[Any]:

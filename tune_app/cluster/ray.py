@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.contract import RunSpec
 from trainables.cpus import cpus
-from tune_app.cluster.health import results
+from tune_app.cluster.health import DeathWatch, results
 from tune_app.cluster.ray_switches import (
     FOR_A_JOINED_CLUSTER,
     FOR_A_PRIVATE_RAY,
@@ -64,6 +64,7 @@ class Cluster:
     """Private folder for the files that Ray writes."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     """Share of the cluster that one trial occupies."""
+    watch: DeathWatch | None = None
     ours: bool = True
     """True if our connection to the cluster ends with the sweep, and with it all that the sweep has started there."""
     _looked: float = 0.0
@@ -91,11 +92,12 @@ def started(
     address: str | None,
     note: Callable[[str], None] = lambda _: None,
     storage: str | None = None,
+    hint: str = "run the same command again",
 ) -> Iterator[Cluster]:
     """Yield the cluster at `address`, or a private Ray that ends with the block. Raise InputError if no trial fits.
 
     A private Ray sees only those of the caller's secrets that the `storage` needs. If the caller has started Ray in
-    this process, use that one and leave it as it is.
+    this process, use that one and leave it as it is. `hint` is said if Ray dies so that this process must end.
     """
     os.environ.update(FOR_EVERY_CLUSTER)
     ours = not callers_ray()
@@ -106,11 +108,13 @@ def started(
     private = scratch_folder()
     scratch = private / f"{next(_numbers)}"
     scratch.mkdir()
+    watch = DeathWatch(hint)
     try:
         if private_ray:
             # in a file of ours, because Ray's default is the home folder, which may not be writable
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(private / "token")
             note("starting Ray on this machine")
+            watch.start()
             with small_processes(), secrets_kept(storage):
                 _connect(**_private(scratch))
         else:
@@ -121,7 +125,7 @@ def started(
             _await_room(resources, note)
         if ours and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler would exit with code 1
-        cluster = Cluster(0, 0, 0, local=private_ray, ours=ours, scratch=scratch, resources=resources)
+        cluster = Cluster(0, 0, 0, local=private_ray, ours=ours, watch=watch, scratch=scratch, resources=resources)
         cluster.count()
         yield cluster
     finally:
@@ -131,6 +135,7 @@ def started(
 
                 ray.shutdown()
             _started.clear()
+        watch.end()
         shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -107,7 +107,8 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
         if _is_finished(records, config):
             console.note("the sweep is finished; --trials N adds trials")
             return
-        with ray_cluster.started(config.resources, address, console.note, config.storage) as cluster:
+        resume_line = f"resume with: python -m tune_app resume {experiment.shown}"
+        with ray_cluster.started(config.resources, address, console.note, config.storage, resume_line) as cluster:
             check_shared(experiment.folder, config.storage)
             data = prepare_data(config, console.note, experiment)
             check_same_data(records, data, experiment)

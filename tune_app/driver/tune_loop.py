@@ -41,6 +41,8 @@ def run_session(session: Session, console: Quiet, changes: Changes) -> None:
     Raise StorageError if the experiment cannot be written and TuneAppError if Ray is lost. The sweep can be resumed.
     """
     experiment = session.experiment
+    if session.cluster.watch:
+        session.cluster.watch.hint = _resume_line(session)
     stopping = Stopping.of(session.config.budget, experiment, session.records, session.park_file)
     scheduler = SweepScheduler(session, make_rung_book(session), stopping)
     writer = _open_study(session, stopping, changes)

@@ -1,5 +1,6 @@
 """Requests to a running driver: stop a trial or the sweep, start no more trials, hold or release them."""
 
+import re
 from typing import Literal
 
 from tune_app.errors import InputError
@@ -29,7 +30,7 @@ def request_stop(experiment: Experiment, trial: str | None = None) -> str | None
 
     Raise InputError if nothing can stop.
     """
-    if trial is not None and trial.isdecimal():
+    if trial is not None and re.fullmatch("0|[1-9][0-9]*", trial):
         trial = f"{int(trial):04d}"
     record = None if trial is None else experiment.read_records().trials.get(trial)
     if trial is not None and record is None:
