@@ -14,6 +14,8 @@ PROCESSES = {"raylet": "Ray's local node", "gcs_server": "Ray's control process"
 POLL_SECONDS, NOTE_SECONDS = 1.0, 60.0
 PATIENCE_SECONDS = 20.0
 """How long the main thread may take to notice that Ray has died, and to end what is left of it."""
+START_SECONDS = 50.0
+"""How long Ray may take to start. It gives up by itself after 30 to 60 seconds."""
 
 
 def dead_process() -> str:
@@ -36,6 +38,8 @@ class DeathWatch:
     def __init__(self, hint: str) -> None:
         self.hint = hint
         """What the person can do then."""
+        self.connected = False
+        """True once Ray has started. Before that nothing is known of its processes."""
         self._over = threading.Event()
 
     def start(self) -> None:
@@ -47,15 +51,19 @@ class DeathWatch:
         self._over.set()
 
     def _watch(self) -> None:
-        seen = 0.0
+        dead = starting = 0.0
         while not self._over.wait(POLL_SECONDS):
             process = dead_process()
-            seen = seen + POLL_SECONDS if process else 0.0
-            if seen >= PATIENCE_SECONDS:
-                print(
-                    f"error: {process} died, and Ray does not answer\n  hint: {self.hint}", file=sys.stderr, flush=True
-                )
-                os._exit(1)
+            dead = dead + POLL_SECONDS if process else 0.0
+            starting = 0.0 if self.connected else starting + POLL_SECONDS
+            if dead >= PATIENCE_SECONDS:
+                self._leave(f"{process} died, and Ray does not answer")
+            if starting >= START_SECONDS:
+                self._leave(f"Ray did not start within {START_SECONDS:g} s")
+
+    def _leave(self, why: str) -> None:
+        print(f"error: {why}\n  hint: {self.hint}", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 def results(tasks: list[Any], what: str, note: Callable[[str], None]) -> list[Any]:

@@ -32,7 +32,7 @@ from tune_app.cluster.secrets import secrets_kept
 from tune_app.cluster.slots import Node, described, slots
 from tune_app.cluster.this_machine import local_gpus
 from tune_app.config.schema import ResourcesConfig
-from tune_app.errors import InputError, TuneAppError
+from tune_app.errors import InputError, TuneAppError, first_line
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -117,6 +117,7 @@ def started(
             watch.start()
             with small_processes(), secrets_kept(storage):
                 _connect(**_private(scratch))
+            watch.connected = True
         else:
             if ours:
                 join(str(address))
@@ -188,7 +189,7 @@ def token_rejected(address: str) -> InputError:
 def _connect(**arguments: Any) -> None:
     """Call ray.init. Turn its failures into sentences."""
     import ray
-    from ray.exceptions import AuthenticationError
+    from ray.exceptions import AuthenticationError, RaySystemError
 
     silence_worker_logs()
     where = arguments["address"]
@@ -200,6 +201,8 @@ def _connect(**arguments: Any) -> None:
         raise KeyboardInterrupt from None
     except AuthenticationError:
         raise token_rejected(where) from None
+    except RaySystemError as error:
+        raise TuneAppError(f"Ray did not start: {first_line(error)}", hint="try again") from error
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         lines = [line.strip() for line in str(error).strip().splitlines()]
         if lines[0].startswith("Version mismatch"):
