@@ -159,11 +159,11 @@ def test_two_drivers_that_begin_at_once_make_one_experiment(start: Start, cli: C
 
 def test_a_sweep_loses_nothing_when_its_processes_are_killed_again_and_again(folder: Path) -> None:
     away = folder / AWAY
-    branin = (*BRANIN, "--trials", "8", "--set", "fixed.step_seconds=0.1", "--set", f"storage={away.as_uri()}")
-    kills = {"driver": 2, "worker": 1, "raylet": 1, "gcs_server": 1, "group": 1, "hung": 1}
+    branin = (*BRANIN, "--trials", "6", "--set", "fixed.step_seconds=0.1", "--set", f"storage={away.as_uri()}")
+    kills = {"driver": 1, "worker": 1, "raylet": 1, "group": 1, "hung": 1}
     sweep, hits = torture(folder, branin, kills, longest=1.5)
     assert hits == kills
-    check(sweep, trials=8)
+    check(sweep, trials=6)
     assert not list(sweep.folder.rglob("checkpoint_*")), "they are at the address, the last two and the best of each"
     kept = Counter(path.parent.name for path in away.rglob("checkpoint_*"))
     assert set(kept) == {event["trial"] for event in sweep.of("asked")}

@@ -18,12 +18,11 @@ def sweep():
     print("value", tune_app.run(tune_app.load("branin_space.yaml", set=changes), out=sys.argv[1]).best()["value"])
 
 """
-IN_A_THREAD = """
+IN_A_THREAD_AND_IN_THE_CALLERS_RAY = """
 thread = threading.Thread(target=sweep)
 thread.start()
 thread.join()
-"""
-IN_THE_CALLERS_RAY = """
+
 import ray
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
 kept = ray.put("kept")
@@ -32,17 +31,11 @@ print(ray.get(kept))
 """
 
 
-def run(code: str, folder: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", SWEEP + code, "out"], cwd=folder, capture_output=True, text=True, timeout=200
-    )
+def test_a_sweep_runs_in_a_thread_and_in_the_ray_of_its_caller_and_leaves_it_as_it_is(folder: Path) -> None:
+    code = SWEEP + IN_A_THREAD_AND_IN_THE_CALLERS_RAY
+    done = subprocess.run([sys.executable, "-c", code, "out"], cwd=folder, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_a_sweep_runs_in_a_thread(folder: Path) -> None:
-    assert "value " in run(IN_A_THREAD, folder)
-
-
-def test_a_sweep_runs_in_the_ray_of_its_caller_and_leaves_it_as_it_is(folder: Path) -> None:
-    assert run(IN_THE_CALLERS_RAY, folder).splitlines()[-1] == "kept"
+    first, second, last = done.stdout.splitlines()
+    assert first == second
+    assert first.startswith("value ")
+    assert last == "kept"

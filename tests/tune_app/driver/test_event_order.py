@@ -103,7 +103,7 @@ class Life:
         self.local.searcher.on_trial_complete(trial.trial_id, error=error)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(outcomes=st.lists(st.tuples(OUTCOMES, st.integers(0, 7)), min_size=8, max_size=60))
 def test_every_prefix_of_the_log_reads_back_and_rebuilds_the_study(outcomes: list[tuple[str, int]]) -> None:
     with TemporaryDirectory() as folder:
