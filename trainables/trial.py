@@ -13,7 +13,7 @@ from trainables.contract import Evaluation, RunSpec, Scalar
 
 @dataclass
 class Report:
-    """Report at a mark. `metrics` are the training losses, and at a rung the evaluation's metrics too."""
+    """Report at a mark. `metrics` are the training losses (`train_loss`, ...), and at a rung the evaluation's too."""
 
     kimg: float
     seconds: float
@@ -78,7 +78,7 @@ class Trial:
             kimg=mark / 1000 if rung is None else rung,
             seconds=0.0,
             rung=rung is not None,
-            metrics={f"train_{name}" if name == "loss" else name: value for name, value in losses.items()},
+            metrics={f"train_{name}" if name.endswith("loss") else name: value for name, value in losses.items()},
         )
         if report.rung:
             self._evaluate(report, final=self.done)

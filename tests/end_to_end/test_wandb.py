@@ -243,6 +243,7 @@ def test_pictures_the_curve_the_best_setting_and_the_winner_reach_wandb(
     for chart in ("curve", "loss_by_level"):
         assert any(name.startswith(f"media/table/{chart}") for name in run.files)
     assert [line["kid"] for line in run.history if "kid" in line] == [0.5]
+    assert (run.history[-1]["kl_loss"], run.history[-1]["held_out_kl_loss"]) == (7.0, 6.0)
     assert "images_per_second" in run.history[0]
     (artifact,) = (artifact for artifact in server.artifacts if artifact["type"] == "model")
     assert "best" in artifact["aliases"]
@@ -326,7 +327,7 @@ def an_ncsn_experiment(out: Path) -> Experiment:
     Image.new("RGB", (8, 8)).save(experiment.trial("0000") / "samples-22.png")
     curve = [{"step_size": size, "kid": kid} for size, kid in ((2.0, 0.9), (3.5, 0.5), (6.0, 0.7))]
     levels = [{"sigma": 1.0, "loss": 9.0}]
-    metrics = {"kid": 0.5, "train_loss": 8.0, "evaluation_seconds": 1.0}
+    metrics = {"kid": 0.5, "train_loss": 8.0, "train_kl_loss": 7.0, "kl_loss": 6.0, "evaluation_seconds": 1.0}
     rung = changed(
         reported("0000", 22.0, "stop", **metrics), sampling={"step_size": 3.5}, curve=curve, levels=levels,
         pictures={"samples": "trials/0000/samples-22.png"},

@@ -1,6 +1,6 @@
 """Load a space file into a SweepConfig: the file, then a profile, then options, then --set."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -66,7 +66,9 @@ def load(
     profiles = _profiles(document)
     for other in profiles:
         if other != profile:
-            _validated(_with_profile(document, other, profiles))
+            unused = _with_profile(document, other, profiles)
+            _drop_unsearched(unused, document, profiles.get(other))
+            _validated(unused, base=Layers(document))
     layers = _with_profile(document, profile, profiles)
     for option, data in (overrides or Overrides()).layers():
         layers.overlay(data, where=_always(option))
@@ -78,9 +80,8 @@ def load(
         if name in _block(layers.data, "parameters"):
             layers.overlay(nested(["parameters", name], None), where=_always(option))
         layers.overlay(nested(["fixed", name], _parsed(value, option)), where=_always(option))
-    once = {*_block(document.data, "parameters"), *_block(profiles.get(profile or "", {}), "parameters")}
-    dropped = _drop_from_baselines(layers.data, once - _block(layers.data, "parameters").keys())
-    config = _validated(layers)
+    dropped = _drop_unsearched(layers, document, profiles.get(profile or ""))
+    config = _validated(layers, base=Layers(document))
     config.notes.extend(f"baselines: {name} is not searched, so their values of it are left out" for name in dropped)
     return config
 
@@ -128,9 +129,11 @@ def _block(data: Data, name: str) -> Data:
     return block if isinstance(block, dict) else {}
 
 
-def _drop_from_baselines(data: Data, names: Iterable[str]) -> list[str]:
-    """Remove the values of `names` from the baselines, and return the names that had one."""
-    baselines = data.get("baselines")
+def _drop_unsearched(layers: Layers, document: Document, profile: Data | None) -> list[str]:
+    """Remove the baselines' values of parameters that a later layer took out of the search, and return their names."""
+    once = {*_block(document.data, "parameters"), *_block(profile or {}, "parameters")}
+    names = once - _block(layers.data, "parameters").keys()
+    baselines = layers.data.get("baselines")
     listed = [one for one in baselines if isinstance(one, dict)] if isinstance(baselines, list) else []
     present = sorted({name for name in names for one in listed if name in one})
     for name in present:
@@ -192,16 +195,36 @@ def _always(option: str) -> Callable[[Key], str]:
     return lambda _: option
 
 
-def _validated(layers: Layers, context: str | None = None) -> SweepConfig:
+def _validated(layers: Layers, context: str | None = None, base: Layers | None = None) -> SweepConfig:
+    """Return the configuration. `base` is the file without a profile, whose own mistakes are reported at its lines."""
     try:
         return SweepConfig.model_validate(layers.data, context=context)
     except ValidationError as error:
-        problems = []
-        for detail in error.errors(include_url=False):
-            if detail["type"] == FOLLOWS_ANOTHER:
-                continue
-            message, hint = sentence(detail, str(layers.data.get("model")))
-            where, key = layers.origin(place(detail))
-            name = ".".join(map(str, key))
-            problems.append(Problem(where, f"{name}: {message}" if key else message, hint, name))
-        raise ConfigError(*problems) from None
+        found = _problems(error, layers)
+    own = _problems_of(base) if base else []
+    problems = []
+    for key, problem in found:
+        same = [other for place, other in own if place == key]
+        problems += same if same and problem.key.startswith("profiles.") else [problem]
+    raise ConfigError(*dict.fromkeys(problems))
+
+
+def _problems_of(layers: Layers) -> list[tuple[Key, Problem]]:
+    try:
+        SweepConfig.model_validate(layers.data)
+    except ValidationError as error:
+        return _problems(error, layers)
+    return []
+
+
+def _problems(error: ValidationError, layers: Layers) -> list[tuple[Key, Problem]]:
+    """Return each problem with its key in the merged configuration."""
+    problems = []
+    for detail in error.errors(include_url=False):
+        if detail["type"] == FOLLOWS_ANOTHER:
+            continue
+        message, hint = sentence(detail, str(layers.data.get("model")))
+        where, key = layers.origin(place(detail))
+        name = ".".join(map(str, key))
+        problems.append((place(detail), Problem(where, f"{name}: {message}" if key else message, hint, name)))
+    return problems

@@ -23,7 +23,7 @@ from tune_app.experiment.folder import Experiment
 from tune_app.experiment.ranking import best, fresh_estimate, trial_result
 from tune_app.experiment.records import Records, TrialRecord
 from tune_app.experiment.requests import SweepRequest, request
-from tune_app.trackers.wandb_run_id import wandb_run_id
+from tune_app.trackers.wandb_names import wandb_name, wandb_run_id
 from tune_app.trackers.wandb_sweep import RefusedError, RunDeletedError, UnreachableError, WandbSweep, reaching_wandb
 
 CONNECT_SECONDS = 20.0
@@ -249,7 +249,9 @@ class WandbMirror:
         training_seconds = max(1e-6, report.seconds - (report.metrics.get("evaluation_seconds") or 0.0))
         speed = 1000 * (report.kimg - before) / training_seconds
         row: dict[str, object] = {"kimg": report.kimg, "images_per_second": speed}
-        row.update({name: value for name, value in report.metrics.items() if value is not None})
+        for name, value in report.metrics.items():
+            if value is not None:
+                row[wandb_name(name, rung=report.rung)] = value
         for name, path in report.pictures.items():
             if (self._experiment.folder / path).is_file():
                 row[name] = wandb.Image(str(self._experiment.folder / path), caption=f"{report.kimg:g} kimg")

@@ -14,6 +14,7 @@ from trainables.files import write_json
 from tune_app.config.schema import SweepConfig, WandbConfig
 from tune_app.errors import first_line
 from tune_app.experiment.folder import Experiment
+from tune_app.trackers.wandb_names import wandb_name
 
 DELETED = re.compile("previously created and deleted", re.IGNORECASE)
 REFUSED = re.compile(
@@ -151,6 +152,6 @@ def sweep_config(config: SweepConfig, experiment: Experiment) -> dict[str, objec
         "name": experiment.folder.name,
         "description": f"{config.model}, made with: {' '.join(experiment.command()) or 'tune_app'}",
         "method": "custom",
-        "metric": config.metric.model_dump(),
+        "metric": {**config.metric.model_dump(), "name": wandb_name(config.metric.name)},
         "parameters": parameters(config.space),
     }

@@ -169,6 +169,38 @@ def test_an_unknown_profile_gets_the_nearest(file: Path) -> None:
 
 
 @pytest.mark.parametrize("profile", [None, "laptop"])
+def test_a_mistake_of_the_file_is_reported_in_the_file_though_a_profile_overlays_its_block(
+    profile: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        GOOD.replace("low: 0.001, high: 0.1", "low: 0.1, high: 0.01")
+        + "scheduler: {max_kimg: 20, grace_kimg: 740}\n"
+        + "profiles:\n  laptop:\n    parameters: {lr: {high: 0.02}}\n    scheduler: {max_kimg: 30}\n"
+    )
+    message = refusal(path, profile=profile)
+    assert "profiles.laptop" not in message
+    assert "parameters.lr: high (0.01) must be above low (0.1)" in message
+    assert "space.yaml:6:1: scheduler: grace_kimg (740) must not exceed max_kimg (20)" in message
+
+
+def test_a_mistake_of_a_profile_alone_is_reported_in_the_profile(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(GOOD + "profiles:\n  laptop:\n    scheduler: {max_kimg: 30, grace_kimg: 740}\n")
+    assert "space.yaml:8:5: profiles.laptop.scheduler: grace_kimg (740) must not exceed" in refusal(path)
+
+
+def test_a_baseline_may_keep_a_value_that_another_profile_does_not_search(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        GOOD + "baselines: [{lr: 0.001}]\n"
+        "profiles:\n  fixed:\n    parameters: {lr: null, ema: {type: float, low: 0.1, high: 0.9}}\n"
+    )
+    assert load(path).baselines
+    assert load(path, profile="fixed").notes
+
+
+@pytest.mark.parametrize("profile", [None, "laptop"])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_files_are_valid_and_survive_a_round_trip(name: str, profile: str | None, tmp_path: Path) -> None:
     config = load(FOLDER / name, profile=profile)
