@@ -19,7 +19,7 @@ from trainables.sample_metrics import SampleMetrics
 CHUNK = 256
 """Images a network sees at a time. Part of the numbers: a chain's noise is drawn a chunk at a time."""
 JUDGED_IMAGES = 1024
-SAMPLES_SHOWN = 64
+SAMPLES_SHOWN, COLUMNS = 64, 8
 HELD_OUT_SHOWN = 32
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def evaluate(
         judged = _judge(subject, spec.common_seed)
         tried = [_try(subject, setting, count, spec.nfe) for setting in settings]
         best = _best(tried, spec.metric)
-        pictures = {"samples": png(best.shown / 255, columns=8), **_model_pictures(subject)}
+        pictures = {"samples": png(best.shown / 255, columns=COLUMNS), **_model_pictures(subject)}
     metrics = {
         **best.metrics,
         **judged.metrics,
@@ -148,6 +148,11 @@ def _judge(subject: Subject, seed: int) -> Judgement:
         if not isfinite(value):
             raise NonFiniteError(f"held-out {name} is {value}: lower lr or clip gradients")
     return judged
+
+
+def real_images(data: ImageData) -> bytes:
+    """Return a PNG of held-out images, as many and as large as the samples shown."""
+    return png(data.held_out[:SAMPLES_SHOWN] / 255, columns=COLUMNS)
 
 
 def _model_pictures(subject: Subject) -> dict[str, bytes]:

@@ -17,14 +17,17 @@ from trainables.cpus import cpus
 from trainables.trial import Recheck, Trial, images
 
 PARKED_SECONDS, WARM_SECONDS = 0.2, 0.02
+BEGINS = "tune_app trial "
+"""A worker prints this and the trial's id when it begins a trial, so that its output can be told apart by trial."""
 
 
 class RayWorker(tune.Trainable):
     """One actor with one trial at a time. A reused actor discards its last trial completely.
 
-    `config` holds `spec` (a RunSpec), `sample_metrics` (its ObjectRef, or None), `rungs`, `report_kimg`,
-    `checkpoint_kimg` and `threads`, and three places (see storage.py): `folder` for checkpoints; `checkpoints` to
-    continue from, of which the first whole one is used; `park_file`, which asks the trial to park while it exists.
+    `config` holds `trial` (its id), `spec` (a RunSpec), `sample_metrics` (its ObjectRef, or None), `rungs`,
+    `report_kimg`, `checkpoint_kimg` and `threads`, and three places (see storage.py): `folder` for checkpoints;
+    `checkpoints` to continue from, of which the first complete one is used; `park_file`, which asks the trial to park
+    while it exists.
     Without a `spec` the actor only starts and waits for its first trial.
     """
 
@@ -36,6 +39,8 @@ class RayWorker(tune.Trainable):
         self.trial = None
         if "spec" not in config:
             return
+        for stream in (sys.stdout, sys.stderr):
+            print(f"{BEGINS}{config['trial']}", file=stream, flush=True)
         _check_gpu(config["spec"])
         self.trial = Trial(
             config["spec"],
@@ -88,6 +93,8 @@ class Prepared(NamedTuple):
     """Fingerprint of each feature set by name, the sweep's own first."""
     cnn: bytes
     """Weights of the cnn features, if they are used."""
+    real_images: bytes
+    """PNG of held-out images."""
 
 
 def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Prepared, Any]:
@@ -96,11 +103,11 @@ def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Prep
     Raise DataError.
     """
     _threads(max(1, cpus() // 2))  # nothing else of the sweep runs yet
-    from trainables import data, sample_metrics
+    from trainables import data, evaluation, sample_metrics
 
     images = data.load(spec.data)
     made = sample_metrics.build_sample_metrics(images, features, saved=saved, fid=fid)
-    return Prepared(images.fingerprint, made.fingerprints, made.cnn), made
+    return Prepared(images.fingerprint, made.fingerprints, made.cnn, evaluation.real_images(images)), made
 
 
 def recheck(

@@ -89,12 +89,13 @@ def test_of_a_grid_json_is_one_document_status_and_best_agree_and_the_resolved_f
     summary = json.loads(done.stdout)
     status = json.loads(cli("status", "latest", "--json").stdout)
     best = json.loads(cli("best", "latest", "--json").stdout)
-    assert best == summary["best"]
+    (experiment,) = (folder / "experiments").iterdir()
+    assert best == summary == json.loads((experiment / "summary.json").read_text())
+    assert best["experiment"] == str(experiment)
     assert status["state"] == "completed"
     points = [(row["params"]["x1"], row["params"]["x2"]) for row in status["trials"]]
     assert sorted(points) == [(x1, x2) for x1 in (-5, 0, 5, 10) for x2 in (0, 15)]
-    assert {row["value"] for row in status["trials"]} >= {best["value"]}
-    (experiment,) = (folder / "experiments").iterdir()
+    assert {row["value"] for row in status["trials"]} >= {best["best"]["value"]}
     again = cli("plan", str(experiment / "sweep.yaml"), "--json")
     assert json.loads(again.stdout)["trials"] == 8
     manifest = json.loads((experiment / "manifest.json").read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -51,6 +52,11 @@ def test_failing_trials_are_retried_and_then_left_and_the_sweep_goes_on(faulty: 
     traceback = (sweep.folder / "trials/0001/error.txt").read_text()
     assert "ValueError: a fault of this trial's own" in traceback
     assert "Traceback" not in done.stdout + done.stderr
+    printed = (sweep.folder / "trials/0001/worker.log").read_text()
+    assert set(printed.split("\n")) == {"trial 1 prints before it fails", ""}
+    log = (sweep.folder / "driver.log").read_text()
+    assert "+00:00 starting Ray on this machine\n" in log
+    assert re.search(r"^20\S+ \[\S+\] 0001 failed \(error\): ValueError", log, re.MULTILINE)
 
     assert [(f.kind, f.retry) for f in records["0002"].failures] == [("worker_lost", True)]
     assert records["0002"].state in ("completed", "stopped")
@@ -69,8 +75,8 @@ def test_a_sweep_of_failures_ends_with_1_and_the_first_error(faulty: Faulty) -> 
     done = faulty("run", "branin_space.yaml", "--trials", "2", "--set", "failures.retries=0", faults="*:error")
     assert done.returncode == 1
     assert (
-        "first failure: trial 0000: ValueError: a fault of this trial's own in two lines (trials/0000/error.txt)"
-        in done.stdout
+        "first failure: trial 0000: ValueError: a fault of this trial's own in two lines "
+        "(see trials/0000/error.txt, trials/0000/worker.log, driver.log)" in done.stdout
     )
     assert "Traceback" not in done.stdout + done.stderr
 

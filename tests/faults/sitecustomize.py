@@ -27,6 +27,7 @@ def _break(faults: dict[str, str]) -> None:
         if self._images < 2000 or self.fault is None:
             return losses
         if self.fault == "error":
+            print(f"trial {self.number} prints before it fails", flush=True)
             raise ValueError("a fault of this trial's own\nin two lines")
         if self.fault == "die" and _once("die"):
             os._exit(9)

@@ -27,7 +27,7 @@ def config(model: str, seed: int, folder: Path) -> dict[str, Any]:
     )  # fmt: skip
     marks = {"rungs": [0.064, 0.128], "report_kimg": 0.064, "checkpoint_kimg": None}
     places = {"folder": str(folder), "checkpoints": [], "sample_metrics": None, "park_file": str(folder / "park")}
-    return {"spec": spec, "threads": 1, **marks, **places}
+    return {"trial": "0000", "spec": spec, "threads": 1, **marks, **places}
 
 
 def numbers(trainable: RayWorker) -> list[dict[str, float]]:

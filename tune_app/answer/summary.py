@@ -2,45 +2,36 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import hypot
 
 from pydantic import JsonValue
 
-from trainables.catalog import sign
-from tune_app.answer.bounds import near_bounds
+from tune_app.answer.bounds import AtBound, at_bounds
+from tune_app.answer.comparison import (
+    BaselineRow,
+    FrontTrial,
+    RecheckRow,
+    best_baseline,
+    blurs,
+    front_trial,
+    measured_front,
+    optimism,
+    recheck_row,
+    tied_with,
+)  # fmt: skip
 from tune_app.answer.rungs import RungVerdict, next_grace, rung_verdicts
 from tune_app.config.schema import MetricConfig, SweepConfig
 from tune_app.experiment.events import Event
-from tune_app.experiment.ranking import TrialResult, best, estimate, fresh_estimate, front, ranked, trial_result
+from tune_app.experiment.folder import Experiment
+from tune_app.experiment.lock import is_running
+from tune_app.experiment.log import read
+from tune_app.experiment.ranking import TrialResult, best, fresh_estimate, ranked, trial_result
 from tune_app.experiment.records import Records, TrialRecord
 from tune_app.plan import plan_warnings
 
-TIED = 2.0
-"""Two trials tie if their difference is below this many standard errors."""
 LEAST_COMPLETED = 8
 """Completed trials from which on importances are estimated."""
 AGREEING = 3
 """The winner should be among this many best trials by the other feature set."""
-
-
-@dataclass(frozen=True)
-class FrontTrial(TrialResult):
-    """A trial on the Pareto front of two objectives."""
-
-    values: dict[str, float | None]
-    """Value of each objective."""
-
-
-@dataclass(frozen=True)
-class RecheckRow:
-    """A trial's value by fresh seeds beside the sweep's own."""
-
-    trial: str
-    value: float
-    stderr: float
-    sweep_value: float | None
-    sweep_value_again: float | None
-    """Mean over fresh seeds at the sweep's own budget."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +46,10 @@ class Share:
 class Answer:
     """What the best trial is worth."""
 
+    kid_blurs: float | None
+    """The winner's kid in units of what a 3x3 blur does to real images."""
+    baseline: BaselineRow | None
+    """The best baseline beside the winner; None if there is none or it is the winner."""
     rechecked: list[RecheckRow]
     tied: list[str]
     """Trials that tie with the best one."""
@@ -63,8 +58,8 @@ class Answer:
     rungs: list[RungVerdict]
     grace_kimg: float | None
     """First rung to use next time."""
-    at_bounds: list[str]
-    """A sentence for each best value at a bound of its range."""
+    at_bounds: list[AtBound]
+    """The winner's values that lie at a bound of their range."""
     disagreement: str | None
     """A sentence if the other feature set does not rank the winner among the best."""
     importances: dict[str, Share] | None
@@ -72,20 +67,40 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """summary.json: trials by state, the best trial, the cost, and what the answer is worth."""
+class Failure:
+    """A trial that failed, and why."""
 
+    trial: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The answer of a sweep: summary.json, `best --json` and `run --json`."""
+
+    experiment: str
+    """Folder."""
     name: str
     state: str
     trials: dict[str, int]
+    """Number of trials in each state."""
     metric: MetricConfig
     metrics: list[MetricConfig]
+    searched: list[str]
+    """Names of the parameters that are searched."""
     best: TrialResult | None
     front: list[FrontTrial]
     answer: Answer | None
     features: dict[str, str]
     cost: dict[str, float]
     warnings: list[str]
+    first_failure: Failure | None
+    """The first trial that failed for good."""
+    sampler: str
+    storage: str | None
+    """Address of the checkpoints; None if they lie in the folder."""
+    budgets: dict[str, dict[str, int]]
+    """Samples and network evaluations of an image: in the sweep's last evaluation, and in the re-evaluation."""
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the JSON document."""
@@ -96,34 +111,52 @@ class Summary:
             "metrics": [metric.model_dump() for metric in self.metrics],
         }
 
-    def best_json(self) -> dict[str, JsonValue] | None:
-        """Return the JSON document of the best trial, with the Pareto front if there are two objectives."""
-        front: list[JsonValue] = [asdict(trial) for trial in self.front]
-        return None if self.best is None else {**asdict(self.best), **({"front": front} if front else {})}
+
+def sweep_answer(experiment: Experiment) -> Summary:
+    """Return the summary of an experiment, as far as its sweep has come."""
+    events = read(experiment.events)
+    return summarise(experiment, experiment.config(), Records(events), events)
 
 
-def summarise(config: SweepConfig, records: Records, events: Sequence[Event]) -> Summary:
+def sweep_state(experiment: Experiment, records: Records) -> str:
+    """Return the state that the log tells; a sweep without a running driver was interrupted."""
+    return "interrupted" if records.state == "running" and not is_running(experiment.folder) else records.state
+
+
+def summarise(experiment: Experiment, config: SweepConfig, records: Records, events: Sequence[Event]) -> Summary:
     """Return the summary of a sweep, whatever its state."""
     metric, names = config.metric.name, [one.name for one in config.metrics]
     trials = list(records.trials.values())
-    leaders = front(trials, names) if names else []
+    leaders = measured_front(trials, names) if names else []
     winner = leaders[0] if leaders else best(trials, metric)
+    failed = next((record for record in trials if record.failed_for_good), None)
     return Summary(
+        experiment=str(experiment.folder),
         name=config.name,
-        state=records.state,
+        state=sweep_state(experiment, records),
         trials={state: count for state, count in sorted(records.counts.items()) if count},
         metric=config.metric,
         metrics=config.objectives,
+        searched=[*config.parameters],
         best=trial_result(winner, metric) if winner else None,
-        front=[
-            FrontTrial(**vars(trial_result(record, metric)), values={name: record.value(name) for name in names})
-            for record in leaders
-        ],
+        front=[front_trial(record, trials, names) for record in leaders],
         answer=_answer(config, records, events, winner) if winner else None,
         features=records.features,
         cost=records.cost(),
         warnings=plan_warnings(config),
+        first_failure=Failure(failed.id, failed.failures[-1].message) if failed else None,
+        sampler=config.search.sampler,
+        storage=config.storage,
+        budgets=_budgets(config),
     )
+
+
+def _budgets(config: SweepConfig) -> dict[str, dict[str, int]]:
+    sweep, again = config.evaluation, config.recheck
+    return {
+        "sweep": {"samples": sweep.final_samples, "nfe": sweep.nfe},
+        "recheck": {"samples": again.samples, "nfe": again.nfe},
+    }
 
 
 def _answer(config: SweepConfig, records: Records, events: Sequence[Event], winner: TrialRecord) -> Answer:
@@ -132,12 +165,14 @@ def _answer(config: SweepConfig, records: Records, events: Sequence[Event], winn
     verdicts = rung_verdicts(events, config.rungs, metric)
     completed = winner.state == "completed"
     return Answer(
-        rechecked=[_recheck_row(record, metric) for record in rechecked],
-        tied=[record.id for record in rechecked if record is not winner and _tie(record, winner, metric)],
-        optimism=_optimism(rechecked, metric),
+        kid_blurs=blurs(winner),
+        baseline=best_baseline(trials, winner, metric),
+        rechecked=[recheck_row(record, metric) for record in rechecked],
+        tied=tied_with(winner, rechecked, [metric]),
+        optimism=optimism(rechecked, metric),
         rungs=verdicts,
         grace_kimg=next_grace(verdicts, config.rungs),
-        at_bounds=near_bounds(config, trial_result(winner, metric).params) if completed else [],
+        at_bounds=at_bounds(config, trial_result(winner, metric).params) if completed else [],
         disagreement=_disagreement(trials, winner, metric),
         importances=_importances(config, records),
     )
@@ -150,27 +185,6 @@ def _importances(config: SweepConfig, records: Records) -> dict[str, Share] | No
 
     shares = importances(config, records.trials.values())
     return None if shares is None else {name: Share(share, sd) for name, (share, sd) in shares.items()}
-
-
-def _recheck_row(record: TrialRecord, metric: str) -> RecheckRow:
-    value = fresh_estimate(record, metric)
-    assert record.recheck
-    assert value
-    again = estimate(record.recheck.same, metric)
-    return RecheckRow(record.id, value.mean, value.stderr, record.value(metric), again and again.mean)
-
-
-def _tie(record: TrialRecord, winner: TrialRecord, metric: str) -> bool:
-    one, other = fresh_estimate(record, metric), fresh_estimate(winner, metric)
-    return bool(one and other and abs(one.mean - other.mean) < TIED * hypot(one.stderr, other.stderr))
-
-
-def _optimism(rechecked: list[TrialRecord], metric: str) -> float | None:
-    """Return the selection bias of the sweep's leader: how much worse its value is with fresh seeds."""
-    if not rechecked or not rechecked[0].recheck:
-        return None
-    again, claimed = estimate(rechecked[0].recheck.same, metric), rechecked[0].value(metric)
-    return None if again is None or claimed is None else sign(metric) * (again.mean - claimed)
 
 
 def _disagreement(trials: list[TrialRecord], winner: TrialRecord, metric: str) -> str | None:

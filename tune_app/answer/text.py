@@ -7,61 +7,31 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from search_spaces.distributions import Scalar
+from tune_app.answer.comparison import BaselineRow
 from tune_app.answer.rungs import rung_lines
-from tune_app.answer.summary import Answer, FrontTrial, Share, Summary, summarise
+from tune_app.answer.summary import Answer, Share, Summary, sweep_state
 from tune_app.experiment.folder import Experiment
-from tune_app.experiment.lock import is_running
-from tune_app.experiment.log import read
 from tune_app.experiment.ranking import TrialResult
-from tune_app.experiment.records import Records, TrialRecord
+from tune_app.experiment.records import TrialRecord
 from tune_app.formatting import clock, short
 
 
-@dataclass(frozen=True)
-class SweepAnswer(Summary):
-    """The summary with the experiment's folder and the first failure."""
-
-    experiment: str
-    first_error: tuple[str, str] | None
-    """Trial and message."""
-
-
-def sweep_answer(experiment: Experiment) -> SweepAnswer:
-    """Return the answer of an experiment, as far as its sweep has come."""
-    events = read(experiment.events)
-    records = Records(events)
-    summary = summarise(experiment.config(), records, events)
-    errors = [(r.id, r.failures[-1].message) for r in records.trials.values() if r.failed_for_good]
-    return SweepAnswer(
-        **{**vars(summary), "state": _state(experiment, records)},
-        experiment=str(experiment.folder),
-        first_error=errors[0] if errors else None,
-    )
-
-
-def answer_lines(answer: SweepAnswer) -> list[str]:
-    """Return the answer as text: the winner, how trials ended, where the pictures are, and the next commands."""
-    folder, metric = Experiment(Path(answer.experiment)).shown, answer.metric.name
+def answer_lines(answer: Summary) -> list[str]:
+    """Return the answer as text: the winner, what it is worth, how trials ended, and what to type next."""
+    experiment = Experiment(Path(answer.experiment))
     counts = ", ".join(f"{count} {state}" for state, count in answer.trials.items())
     spent = f" in {clock(answer.cost['hours'] * 3600)}, {answer.cost['kimg']:g} kimg trained"
     lines = ["", f"{answer.name}: {answer.state}; {counts or 'no trial'}{spent}"]
     if answer.best is None:
         lines.append("no trial reached a rung, so there is no best one")
     elif answer.front:
-        lines += _front_lines(answer.front)
+        lines += _front_lines(answer, experiment)
     else:
-        lines += _winner_lines(answer.best, metric, Path(folder))
-        lines += _worth_lines(answer.answer, answer.best, metric) if answer.answer else []
-    if answer.first_error:
-        trial, message = answer.first_error
-        traceback = Path(answer.experiment) / "trials" / trial / "error.txt"
-        lines.append(f"first failure: trial {trial}: {message}{f' (trials/{trial}/error.txt)' * traceback.exists()}")
+        lines += _winner_lines(answer, answer.best, experiment)
+        lines += _worth_lines(answer.answer, answer, answer.best) if answer.answer else []
+    lines += _failure_lines(answer, experiment)
     lines += [f"warning: {warning}" for warning in answer.warnings]
-    if answer.state == "interrupted":
-        lines.append(f"resume with: python -m tune_app resume {folder}")
-    if answer.state == "budget":
-        lines.append(f"the budget is spent; to add more: python -m tune_app resume {folder} --set budget.KEY=HOURS")
-    return [*lines, f"next: python -m tune_app best {folder}   |   python -m tune_app status {folder}"]
+    return [*lines, *_next_lines(answer, experiment)]
 
 
 def exit_code(state: str) -> int:
@@ -104,7 +74,7 @@ def sweep_status(experiment: Experiment) -> SweepStatus:
     records, metric = experiment.read_records(), experiment.config().metric.name
     return SweepStatus(
         experiment=str(experiment.folder),
-        state=_state(experiment, records),
+        state=sweep_state(experiment, records),
         metric=metric,
         counts={state: count for state, count in records.counts.items() if count},
         trials=[_trial_status(record, metric) for record in records.trials.values()],
@@ -123,11 +93,6 @@ def status_lines(status: SweepStatus) -> list[str]:
     return lines
 
 
-def _state(experiment: Experiment, records: Records) -> str:
-    """Return the state that the log tells; a sweep without a running driver was interrupted."""
-    return "interrupted" if records.state == "running" and not is_running(experiment.folder) else records.state
-
-
 def _trial_status(record: TrialRecord, metric: str) -> TrialStatus:
     return TrialStatus(
         trial=record.id,
@@ -142,24 +107,58 @@ def _trial_status(record: TrialRecord, metric: str) -> TrialStatus:
     )
 
 
-def _winner_lines(winner: TrialResult, metric: str, folder: Path) -> list[str]:
-    error = "" if winner.stderr is None else f" ± {winner.stderr:.2g}"
+def _winner_lines(answer: Summary, winner: TrialResult, experiment: Experiment) -> list[str]:
+    """Return the winner: value, parameters, how good it is, and its files."""
     draws = f" over {winner.draws} draws with fresh seeds" if winner.draws else ""
-    value = f"{metric} {winner.value:.4g}{error}{draws} at {winner.kimg:g} kimg"
+    value = f"{_value(answer.metric.name, winner.value, winner.stderr)}{draws} at {winner.kimg:g} kimg"
     lines = [f"best: trial {winner.trial}, {value} ({winner.source})"]
-    lines += [f"  {name:16}{short(value)}" for name, value in winner.params.items()]
-    used = [f"{name} {short(value)}" for name, value in winner.settled.items() if value != winner.params.get(name)]
-    lines += [f"  {'sampled with':16}{', '.join(used)}"] if used else []
-    return [*lines, *(f"  {name:16}{folder / path}" for name, path in winner.pictures.items())]
+    lines += [_row(name, short(winner.params[name])) for name in answer.searched if name in winner.params]
+    fixed = {name: value for name, value in winner.params.items() if name not in answer.searched}
+    lines += [_row("fixed", _assignments(fixed))] if fixed else []
+    used = {name: value for name, value in winner.settled.items() if value != winner.params.get(name)}
+    lines += [_row("sampled with", _assignments(used))] if used else []
+    worth = answer.answer
+    if worth and worth.kid_blurs is not None:
+        unit = "1 is as far from real images as a 3x3 blur of them"
+        lines.append(_row("kid in blurs", f"{worth.kid_blurs:.3g} ({unit})"))
+    if worth and worth.baseline:
+        lines.append(_row("best baseline", _baseline(worth.baseline, answer.metric.name)))
+    return [*lines, *_file_lines(winner, experiment, answer.storage), *_real_images(experiment)]
 
 
-def _worth_lines(answer: Answer, winner: TrialResult, metric: str) -> list[str]:
-    lines = ["re-evaluated with fresh seeds:"] if answer.rechecked else []
+def _file_lines(trial: TrialResult, experiment: Experiment, storage: str | None) -> list[str]:
+    """Return the places of a trial's checkpoint and pictures."""
+    shown = Path(experiment.shown)
+    lines = [_row(name, str(shown / path)) for name, path in trial.pictures.items()]
+    if trial.checkpoint:
+        place = experiment.place(trial.checkpoint, storage) if storage else str(shown / trial.checkpoint)
+        lines.insert(0, _row("checkpoint", place))
+    return lines
+
+
+def _real_images(experiment: Experiment) -> list[str]:
+    """Return the place of the real images to look at beside the samples."""
+    path = Path(experiment.shown) / experiment.real_images.name
+    return [_row("real images", str(path))] if experiment.real_images.is_file() else []
+
+
+def _baseline(baseline: BaselineRow, metric: str) -> str:
+    value = _value(metric, baseline.value, baseline.stderr)
+    error = "" if baseline.worse_by_stderr is None else f" ± {baseline.worse_by_stderr:.2g}"
+    kind = "better" if baseline.worse_by < 0 else "worse"
+    how = "fresh seeds" if baseline.fresh else "both as the sweep measured them"
+    return f"trial {baseline.trial}, {value}: {abs(baseline.worse_by):.2g}{error} {kind} ({how})"
+
+
+def _worth_lines(answer: Answer, summary: Summary, winner: TrialResult) -> list[str]:
+    metric = summary.metric.name
+    lines = [f"re-evaluated with fresh seeds, {_budget_words(summary)}:"] if answer.rechecked else []
     for row in answer.rechecked:
         tied = ", ties with the best" if row.trial in answer.tied else ""
         sweep_value = "nothing" if row.sweep_value is None else f"{row.sweep_value:.4g}"
-        value = f"{metric} {row.value:.4g} ± {row.stderr:.2g}"
-        lines.append(f"  trial {row.trial}  {value} (the sweep reported {sweep_value}){tied}")
+        lines.append(
+            f"  trial {row.trial}  {_value(metric, row.value, row.stderr)} (the sweep reported {sweep_value}){tied}"
+        )
     if answer.tied:
         lines.append(f"tie: {', '.join([winner.trial, *answer.tied])} differ by less than two standard errors")
     if answer.optimism is not None:
@@ -170,8 +169,15 @@ def _worth_lines(answer: Answer, winner: TrialResult, metric: str) -> list[str]:
         )
     lines += rung_lines(answer.rungs, [*(rung.kimg for rung in answer.rungs), winner.kimg])
     lines.append(_importance_line(answer.importances or {}))
-    lines += answer.at_bounds
+    lines += [found.sentence for found in answer.at_bounds]
     return [*lines, *([f"warning: {answer.disagreement}"] if answer.disagreement else [])]
+
+
+def _budget_words(summary: Summary) -> str:
+    """Return the budget of the re-evaluation, and the sweep's if it differs: then their values do not compare."""
+    sweep, again = summary.budgets["sweep"], summary.budgets["recheck"]
+    words = f"{again['samples']} images of at most {again['nfe']} network evaluations"
+    return words if again == sweep else f"{words} (the sweep: {sweep['samples']} of {sweep['nfe']})"
 
 
 def _importance_line(importances: Mapping[str, Share]) -> str:
@@ -180,10 +186,61 @@ def _importance_line(importances: Mapping[str, Share]) -> str:
     return f"importance: {', '.join(clear)}" if clear else "importance: too few trials to tell the parameters apart"
 
 
-def _front_lines(trials: list[FrontTrial]) -> list[str]:
-    lines = [f"the front: {len(trials)} trials; no other trial beats one of them in both objectives"]
+def _front_lines(summary: Summary, experiment: Experiment) -> list[str]:
+    """Return the Pareto front: values with errors, ties, searched parameters and files of each trial."""
+    trials, fresh = summary.front, any(trial.draws for trial in summary.front)
+    how = f", re-evaluated with fresh seeds, {_budget_words(summary)}" if fresh else ""
+    lines = [f"the front{how}: {len(trials)} trials; no other trial beats one of them in both objectives"]
     for trial in trials:
-        values = ", ".join(f"{name} {value:.4g}" for name, value in trial.values.items() if value is not None)
-        lines.append(f"  trial {trial.trial}  {values}")
-        lines.append(f"    {', '.join(f'{name} {short(value)}' for name, value in trial.params.items())}")
-    return lines
+        values = [_value(name, value, trial.stderrs[name]) for name, value in trial.values.items()]
+        lines.append(f"  trial {trial.trial}  {', '.join(values)}")
+        searched = {name: trial.params[name] for name in summary.searched if name in trial.params}
+        lines.append(f"    {_assignments(searched)}")
+        if trial.tied:
+            lines.append(f"    ties with {', '.join(trial.tied)}: less than two standard errors in both objectives")
+        lines += [f"  {line}" for line in _file_lines(trial, experiment, summary.storage)]
+    return [*lines, *_real_images(experiment)]
+
+
+def _failure_lines(answer: Summary, experiment: Experiment) -> list[str]:
+    """Return the first failure and the files that tell more about it."""
+    if answer.first_failure is None:
+        return []
+    trial = answer.first_failure.trial
+    known = [path for path in experiment.failure_files(trial) if path.is_file()]
+    files = ", ".join(experiment.relative(path) for path in known)
+    return [f"first failure: trial {trial}: {answer.first_failure.message}{f' (see {files})' if files else ''}"]
+
+
+def _next_lines(answer: Summary, experiment: Experiment) -> list[str]:
+    """Return the commands to type next."""
+    command, folder = "python -m tune_app", experiment.shown
+    if answer.state == "running":
+        return [f"next: {command} status {folder}   |   {command} stop {folder}"]
+    lines = []
+    if answer.state == "interrupted":
+        lines.append(f"resume with: {command} resume {folder}")
+    if answer.state == "budget":
+        lines.append(f"the budget is spent; to add more: {command} resume {folder} --set budget.KEY=HOURS")
+    bounds = answer.answer.at_bounds if answer.answer else []
+    wider = " ".join(f"--set {found.setting}" for found in bounds if found.setting)
+    if wider and answer.state == "completed":
+        lines.append(f"to widen the ranges in a new sweep: {command} run {Path(folder) / 'sweep.yaml'} {wider}")
+    if answer.state == "completed" and answer.sampler != "grid":
+        lines.append(f"to add trials: {command} resume {folder} --trials {2 * sum(answer.trials.values())}")
+    return [*lines, f"next: {command} best {folder}   |   {command} status {folder}"]
+
+
+def _row(name: str, value: str) -> str:
+    return f"  {name:16}{value}"
+
+
+def _value(metric: str, value: float | None, stderr: float | None) -> str:
+    """Return a value with its standard error, such as `kid 0.31 ± 0.02`."""
+    if value is None:
+        return f"no {metric}"
+    return f"{metric} {value:.4g}" + ("" if stderr is None else f" ± {stderr:.2g}")
+
+
+def _assignments(params: Mapping[str, Scalar]) -> str:
+    return ", ".join(f"{name} {short(value)}" for name, value in params.items())

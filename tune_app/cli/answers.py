@@ -15,12 +15,13 @@ from tune_app.cli.root import cli
 @find_in_out
 @as_json
 def best(experiment: str, out: Path, as_json: bool) -> None:
-    """Show the best trial of EXP."""
-    from tune_app.answer.text import answer_lines, sweep_answer
+    """Show the answer of EXP: its best trial and what that is worth."""
+    from tune_app.answer.summary import sweep_answer
+    from tune_app.answer.text import answer_lines
     from tune_app.experiment.out_folder import find
 
     answer = sweep_answer(find(experiment, out))
-    show(answer.best_json(), answer_lines(answer), as_json=as_json)
+    show(answer.as_json(), answer_lines(answer), as_json=as_json)
 
 
 @cli.command()

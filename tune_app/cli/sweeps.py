@@ -168,7 +168,8 @@ def _plan_lines(config: SweepConfig) -> list[str]:
 
 def _finish(experiment: Experiment, *, as_json: bool) -> NoReturn:
     """Print the answer and exit with the code for how the sweep ended."""
-    from tune_app.answer.text import answer_lines, exit_code, sweep_answer
+    from tune_app.answer.summary import sweep_answer
+    from tune_app.answer.text import answer_lines, exit_code
 
     answer = sweep_answer(experiment)
     show(answer.as_json(), answer_lines(answer), as_json=as_json)

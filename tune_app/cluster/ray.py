@@ -71,6 +71,11 @@ class Cluster:
     _spare: int = 0
     """Trials that wait although they do not fit, so that an autoscaler adds a node."""
 
+    @property
+    def logs(self) -> Path | None:
+        """Folder with the output of every worker, if all of them run on this machine."""
+        return self.scratch / "r" / "session_latest" / "logs" if self.local else None
+
     def room(self) -> int:
         """Return the number of trials that may start. On a cluster it is counted again, because nodes come and go."""
         if not self.local and time.monotonic() - self._looked > POLL_SECONDS:

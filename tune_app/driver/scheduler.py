@@ -18,6 +18,7 @@ from tune_app.driver.pictures import write_pictures
 from tune_app.driver.session import Session
 from tune_app.driver.stopping import GRACE_SECONDS, LeaveTune, Stopping
 from tune_app.driver.tune_trial import TuneTrial
+from tune_app.driver.worker_output import keep_worker_output
 from tune_app.experiment.events import Decision, Event, Failed, FailureKind, Reported, finite_or_null
 from tune_app.experiment.records import TrialRecord
 from tune_app.trackers.console import Quiet
@@ -86,9 +87,10 @@ class SweepScheduler(FIFOScheduler):
         if trial.grown:
             trial.grow()
         with self._stopping.interruption.faults():
-            folder = self._session.experiment.trial(trial.trial_id)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_file(folder / "error.txt", failure.traceback + "\n")
+            self._session.experiment.trial(trial.trial_id).mkdir(parents=True, exist_ok=True)
+            write_file(self._session.experiment.error_file(trial.trial_id), failure.traceback + "\n")
+            if self._session.cluster.logs:
+                keep_worker_output(self._session.experiment, trial.trial_id, self._session.cluster.logs)
             self._log_failure(trial.trial_id, failure.kind, failure.message, trial)
             trial.config["checkpoints"] = self._session.checkpoints(trial.trial_id)
 

@@ -141,6 +141,7 @@ class Searcher(SearchAlgorithm):
         """Return the `config` of a trial's worker, see ray_worker.py."""
         session, config = self._session, self._config
         return {
+            "trial": record.id,
             "spec": trial_spec(config, record),
             "sample_metrics": session.data.sample_metrics,
             "rungs": config.rungs,

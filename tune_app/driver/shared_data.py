@@ -32,6 +32,8 @@ class SharedData:
     """Fingerprint of each feature set by name, the sweep's own first."""
     cnn: bytes = b""
     """Weights of the trained cnn features, if the sweep uses them."""
+    real_images: bytes = b""
+    """PNG of held-out images."""
     sample_metrics: ObjectRef | None = None
 
 
@@ -53,7 +55,7 @@ def prepare_data(config: SweepConfig, note: Callable[[str], None], experiment: E
     )
     if len(summary.features) < 2 and any(one.name == "kid_alt" for one in config.objectives):
         raise InputError("metric.name: kid_alt needs a second feature set, which needs images with labels")
-    return SharedData(summary.data, summary.features, summary.cnn, sample_metrics)
+    return SharedData(summary.data, summary.features, summary.cnn, summary.real_images, sample_metrics)
 
 
 def check_same_data(records: Records, data: SharedData, experiment: Experiment) -> None:

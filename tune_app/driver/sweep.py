@@ -9,13 +9,14 @@ from pydantic import JsonValue
 from trainables.catalog import MODELS
 from trainables.files import write_file, write_json
 from tune_app.cluster import ray as ray_cluster
+from tune_app.cluster.ray import Cluster
 from tune_app.cluster.shared_folder import check_shared
 from tune_app.config.load import dump, restored
 from tune_app.config.schema import SweepConfig
 from tune_app.driver.gpu_share import settle_gpu_share
 from tune_app.driver.manifest import make_manifest, versions
 from tune_app.driver.session import Session
-from tune_app.driver.shared_data import check_same_data, prepare_data
+from tune_app.driver.shared_data import SharedData, check_same_data, prepare_data
 from tune_app.errors import InputError, RayDiedError, StorageError
 from tune_app.experiment.changes import Changes, accepted_changes, changed_versions, check_model, check_trials
 from tune_app.experiment.folder import Experiment
@@ -26,6 +27,7 @@ from tune_app.experiment.out_folder import check_writable, create
 from tune_app.experiment.records import Records
 from tune_app.plan import trial_count
 from tune_app.trackers.console import Quiet
+from tune_app.trackers.driver_log import RecordedConsole
 from tune_app.trackers.wandb_key import wandb_mode
 
 
@@ -43,29 +45,39 @@ def run_sweep(
     Raise InputError before anything is written if the machine, the data or the folder does not allow the sweep. With
     `only`, raise it also if an experiment of that name exists.
     """
-    console = console or Quiet()
     check_writable(out)
     wandb_mode(config.wandb)
     path = config.data.path
     if path and not address and not Path(path).expanduser().is_dir():
         raise InputError(f"data: {path} is not a folder")
-    try:
-        with ray_cluster.started(config.resources, address, console.note, config.storage) as cluster:
-            check_shared(out, config.storage)
-            data = prepare_data(config, console.note)
-            config = settle_gpu_share(config, cluster, data, console.note)
-            experiment = create(out, config.name, only=only)
-            with resume_lock(experiment.folder):
-                with _disk_writes(experiment):
-                    if data.cnn:
-                        write_file(experiment.features, data.cnn)
-                    write_file(experiment.sweep_yaml, dump(config))
-                    write_json(experiment.manifest, make_manifest(config, cluster, data, about or {}))
-                with closing(EventLog(experiment.events)) as log:
-                    _run_session(Session(config, experiment, log, _fold(log), cluster, data), console)
-    except RayDiedError as error:
-        _resume_after(error, experiment, address, console)
+    recorded = RecordedConsole(console or Quiet())
+    with recorded.recorded_errors():
+        try:
+            with ray_cluster.started(config.resources, address, recorded.note, config.storage) as cluster:
+                check_shared(out, config.storage)
+                data = prepare_data(config, recorded.note)
+                config = settle_gpu_share(config, cluster, data, recorded.note)
+                experiment = create(out, config.name, only=only)
+                with resume_lock(experiment.folder):
+                    _write_files(experiment, config, cluster, data, about or {})
+                    with closing(EventLog(experiment.events)) as log:
+                        _run_session(Session(config, experiment, log, _fold(log), cluster, data), recorded)
+        except RayDiedError as error:
+            _resume_after(error, experiment, address, recorded)
     return experiment
+
+
+def _write_files(
+    experiment: Experiment, config: SweepConfig, cluster: Cluster, data: SharedData, about: Mapping[str, JsonValue]
+) -> None:
+    """Write the files of a new experiment that its trials share."""
+    with _disk_writes(experiment):
+        if data.cnn:
+            write_file(experiment.features, data.cnn)
+        if data.real_images:
+            write_file(experiment.real_images, data.real_images)
+        write_file(experiment.sweep_yaml, dump(config))
+        write_json(experiment.manifest, make_manifest(config, cluster, data, about))
 
 
 def resume_sweep(
@@ -76,11 +88,12 @@ def resume_sweep(
     Raise ConfigError if `config` differs in a key that may not change, and InputError if the images differ. Then
     nothing has changed on disk.
     """
-    console = console or Quiet()
-    try:
-        _resume(experiment, config, address, console)
-    except RayDiedError as error:
-        _resume_after(error, experiment, address, console)
+    recorded = RecordedConsole(console or Quiet())
+    with recorded.recorded_errors():
+        try:
+            _resume(experiment, config, address, recorded)
+        except RayDiedError as error:
+            _resume_after(error, experiment, address, recorded)
     return experiment
 
 
@@ -115,6 +128,8 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
             config = settle_gpu_share(config, cluster, data, console.note)
             with _disk_writes(experiment):
                 experiment.trials.mkdir(exist_ok=True)
+                if data.real_images:
+                    write_file(experiment.real_images, data.real_images)
                 remove_leftovers(experiment, log, records, config.storage)
                 if restarting := restarting_trials(experiment, records, config.storage):
                     console.note(f"no checkpoint is left of trials that start over: {', '.join(restarting)}")

@@ -132,7 +132,7 @@ def _log_end(session: Session, stopping: Stopping, state: SweepState) -> Summary
     end = SweepEnded(time=session.log.now(), state=state, hours=stopping.budget.hours)
     with stopping.interruption.disk_writes():
         session.log.append(end.model_copy(update={"reason": "person"}) if stopping.requests.ends else end)
-    summary = summarise(session.config, session.records, session.log.events)
+    summary = summarise(session.experiment, session.config, session.records, session.log.events)
     with stopping.interruption.disk_writes():
         write_json(session.experiment.summary, summary.as_json())
         storage.remove(session.park_file)
@@ -177,7 +177,7 @@ def _end_state(session: Session, stopping: Stopping) -> SweepState:
 
 def _notify(session: Session, summary: Summary, console: Quiet) -> None:
     webhook = session.config.notify.webhook
-    if webhook and (error := post_summary(webhook, summary, str(session.experiment.folder))):
+    if webhook and (error := post_summary(webhook, summary)):
         console.note(f"notify.webhook: could not post to {urlsplit(webhook).hostname}: {error}")
 
 

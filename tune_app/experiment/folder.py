@@ -64,6 +64,28 @@ class Experiment:
         return self.folder / "features.pt"
 
     @property
+    def real_images(self) -> Path:
+        """A picture of held-out images, to be looked at beside the samples."""
+        return self.folder / "real-images.png"
+
+    @property
+    def driver_log(self) -> Path:
+        """The lines that the driver said, with their times."""
+        return self.folder / "driver.log"
+
+    def failure_files(self, trial: str) -> list[Path]:
+        """Return the files that tell why a trial failed: its traceback, its worker's output and the driver's log."""
+        return [self.error_file(trial), self.worker_log(trial), self.driver_log]
+
+    def error_file(self, trial: str) -> Path:
+        """Return the file with the traceback of a trial's last failure."""
+        return self.trial(trial) / "error.txt"
+
+    def worker_log(self, trial: str) -> Path:
+        """Return the file with the output of a failed trial's workers."""
+        return self.trial(trial) / "worker.log"
+
+    @property
     def requests(self) -> Path:
         """Folder with an empty file for each request to the driver, see requests.py."""
         return self.folder / ".stop"
@@ -117,7 +139,7 @@ class Experiment:
         return list(self.read_records().trials.values())
 
     def best(self) -> dict[str, JsonValue] | None:
-        """Return the best trial so far as `best --json` prints it, or None before the first rung."""
+        """Return the best trial so far, as under `best` in summary.json, or None before the first rung."""
         metric = self.config().metric.name
         winner = best(self.records(), metric)
         return None if winner is None else asdict(trial_result(winner, metric))

@@ -1,6 +1,6 @@
 """The order of finished trials: by the sweep's own values, and by fresh seeds for those evaluated again."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 from statistics import fmean, stdev
@@ -57,12 +57,19 @@ def best(records: Iterable[TrialRecord], metric: str) -> TrialRecord | None:
     return order[0] if order else None
 
 
-def front(records: Iterable[TrialRecord], metrics: Sequence[str]) -> list[TrialRecord]:
-    """Return the Pareto front: the trials that no other one beats in one metric without losing in another."""
+def front(
+    records: Iterable[TrialRecord],
+    metrics: Sequence[str],
+    value: Callable[[TrialRecord, str], float | None] = TrialRecord.value,
+) -> list[TrialRecord]:
+    """Return the Pareto front: the trials that no other one beats in one metric without losing in another.
+
+    `value` returns the number by which trials are compared.
+    """
     order = ranked(records, metrics[0])
 
     def costs(record: TrialRecord) -> list[float]:
-        values = [record.value(metric) for metric in metrics]
+        values = [value(record, metric) for metric in metrics]
         return [inf if v is None else sign(metric) * v for metric, v in zip(metrics, values, strict=True)]
 
     def dominates(other: TrialRecord, one: TrialRecord) -> bool:
@@ -74,7 +81,7 @@ def front(records: Iterable[TrialRecord], metrics: Sequence[str]) -> list[TrialR
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A trial as `best --json` and summary.json show it."""
+    """A trial as summary.json shows it."""
 
     trial: str
     value: float | None

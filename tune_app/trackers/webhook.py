@@ -11,10 +11,16 @@ TIMEOUT_SECONDS = 10.0
 BEST_FIELDS = ("trial", "value", "stderr", "kimg", "params")
 
 
-def post_summary(webhook: str, summary: Summary, where: str) -> str | None:
+def post_summary(webhook: str, summary: Summary) -> str | None:
     """Post name, state, cost, best trial and folder to `webhook`. Return the error, or None if it worked."""
     best = summary.best and {name: getattr(summary.best, name) for name in BEST_FIELDS}
-    document = {"name": summary.name, "state": summary.state, "cost": summary.cost, "best": best, "where": where}
+    document = {
+        "name": summary.name,
+        "state": summary.state,
+        "cost": summary.cost,
+        "best": best,
+        "where": summary.experiment,
+    }
     request = urllib.request.Request(  # noqa: S310 (the configuration allows only http and https)
         webhook, json.dumps(document).encode(), {"Content-Type": "application/json"}
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.events import asked, at, ended, reported
+from tests.events import asked, at, changed, ended, reported
 from tune_app.answer.summary import Answer, Share, Summary, TrialResult, summarise
-from tune_app.answer.text import SweepAnswer, answer_lines
+from tune_app.answer.text import answer_lines
 from tune_app.config.load import load
 from tune_app.config.schema import SweepConfig
 from tune_app.driver.shared_data import SharedData, check_same_data
@@ -42,7 +42,7 @@ def config() -> SweepConfig:
 
 
 def summary(config: SweepConfig, events: list[Event]) -> Summary:
-    return summarise(config, Records(events), events)
+    return summarise(Experiment(Path("/e")), config, Records(events), events)
 
 
 def parts(summary: Summary) -> tuple[TrialResult, Answer]:
@@ -52,7 +52,7 @@ def parts(summary: Summary) -> tuple[TrialResult, Answer]:
 
 
 def lines(summary: Summary) -> str:
-    return "\n".join(answer_lines(SweepAnswer(**vars(summary), experiment="/e", first_error=None)))
+    return "\n".join(answer_lines(summary))
 
 
 def test_the_winner_is_the_best_by_fresh_draws_not_by_the_sweeps_own_value(config: SweepConfig) -> None:
@@ -101,7 +101,9 @@ def test_rungs_bounds_and_the_other_feature_set_are_judged(config: SweepConfig) 
     assert "trial 0000 has rank 5 of 5" in answer.disagreement
     assert answer.importances is None
     near = [asked("0000", sigma_begin=4.99, lr=2e-3), *events[1:4]]
-    assert "sigma_begin 4.99 lies at its upper bound 5" in parts(summary(config, near))[1].at_bounds[0]
+    (bound,) = parts(summary(config, near))[1].at_bounds
+    assert "sigma_begin 4.99 lies at its upper bound 5" in bound.sentence
+    assert bound.setting == "parameters.sigma_begin.high=50"
 
 
 def test_an_importance_is_printed_only_if_it_exceeds_its_own_spread(config: SweepConfig) -> None:
@@ -136,6 +138,50 @@ def test_two_objectives_leave_the_trials_that_no_other_one_beats_in_both() -> No
     assert "the front: 2 trials" in lines(whole)
 
 
+def test_the_front_is_that_of_the_fresh_values_with_their_errors_and_ties() -> None:
+    config = load("beta_vae_space.yaml", profile="laptop", set={"metrics": "[kid, factorvae]"})
+    events: list[Event] = []
+    for name, kid, score in (("0000", 1.0, 0.5), ("0001", 2.0, 0.6), ("0002", 0.9, 0.4)):
+        events += [asked(name), reported(name, 48.0, "stop", kid=kid, factorvae=score), ended(name)]
+    fresh = {"0000": (1.2, 0.5), "0001": (1.22, 0.51), "0002": (1.6, 0.3)}  # 0002 led the sweep in kid
+    for name, (kid, score) in fresh.items():
+        draws = [{"kid": kid + d, "kid_stderr": 0.05, "factorvae": score + d} for d in (-0.02, 0.0, 0.02)]
+        events.append(changed(rechecked(name, [], []), draws=draws))
+    whole = summary(config, events)
+    assert [one.trial for one in whole.front] == ["0000", "0001"]
+    assert whole.front[0].values == {"kid": pytest.approx(1.2), "factorvae": pytest.approx(0.5)}
+    assert whole.front[0].stderrs["factorvae"] == pytest.approx(0.02 / 3**0.5)
+    assert [one.tied for one in whole.front] == [["0001"], ["0000"]]
+    text = lines(whole)
+    assert "trial 0000  kid 1.2 ± 0.029, factorvae 0.5 ± 0.012" in text
+    assert "ties with 0001" in text
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_the_winner_is_compared_with_the_best_baseline_by_one_kind_of_value(config: SweepConfig, fresh: bool) -> None:
+    events = [changed(one, source="baseline") if one.event == "asked" else one for one in trial("0000", 3.0, 1.4)]
+    events += [*trial("0001", 2.0, 1.0)]
+    if fresh:
+        events += [rechecked("0000", [1.9, 2.0, 2.1], [1.5] * 3), rechecked("0001", [1.4, 1.5, 1.6], [1.1] * 3)]
+    _, answer = parts(summary(config, events))
+    assert answer.baseline
+    assert (answer.baseline.trial, answer.baseline.fresh) == ("0000", fresh)
+    assert answer.baseline.worse_by == pytest.approx(0.5 if fresh else 0.4)
+    text = lines(summary(config, events))
+    assert ("0.5 ± 0.082 worse (fresh seeds)" if fresh else "0.4 worse (both as the sweep measured them)") in text
+    assert ("(the sweep: 112 of 30)" in text) == fresh
+
+
+def test_the_answer_lists_searched_parameters_first_and_ends_with_the_next_commands(config: SweepConfig) -> None:
+    events = [asked("0000", batch_size=32, sigma_begin=4.99, lr=2e-3), *trial("0000", 3.0, 1.4)[1:]]
+    events.append(at(0, "sweep_ended", state="completed", hours=0.1))
+    text = lines(summary(config, events))
+    assert text.index("  lr  ") < text.index("  fixed           batch_size 32")
+    assert text.index("  sigma_begin  ") < text.index("  fixed  ")
+    assert "run /e/sweep.yaml --set parameters.sigma_begin.high=50" in text
+    assert "to add trials: python -m tune_app resume /e --trials 2" in text
+
+
 def test_without_a_re_evaluation_the_sweeps_own_value_counts() -> None:
     records = Records([*trial("0000", 1.0, 2.0), *trial("0001", 2.0, 1.5)])
     winner = best(records.trials.values(), "kid")
@@ -152,8 +198,8 @@ def test_a_misleading_metric_is_a_warning_in_the_answer() -> None:
 def test_images_or_features_that_differ_from_the_start_are_refused(tmp_path: Path) -> None:
     records, experiment = Records(), Experiment(tmp_path)
     records.data, records.features = "images", {"cnn": "1", "randconv": "2"}
-    check_same_data(records, SharedData("images", {"cnn": "1", "randconv": "2"}), experiment)
+    check_same_data(records, SharedData(images="images", features={"cnn": "1", "randconv": "2"}), experiment)
     with pytest.raises(InputError, match="not the images"):
-        check_same_data(records, SharedData("others", {"cnn": "1", "randconv": "2"}), experiment)
+        check_same_data(records, SharedData(images="others", features={"cnn": "1", "randconv": "2"}), experiment)
     with pytest.raises(InputError, match=r"metrics of two feature sets do not compare"):
-        check_same_data(records, SharedData("images", {"cnn": "3", "randconv": "2"}), experiment)
+        check_same_data(records, SharedData(images="images", features={"cnn": "3", "randconv": "2"}), experiment)

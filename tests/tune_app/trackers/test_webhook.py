@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.events import asked, ended, reported, started
 from tune_app.answer.summary import Summary, summarise
 from tune_app.config.load import load
 from tune_app.experiment.events import Event
+from tune_app.experiment.folder import Experiment
 from tune_app.experiment.records import Records
 from tune_app.trackers import webhook as module
 from tune_app.trackers.webhook import post_summary
@@ -26,7 +28,7 @@ EVENTS = [started(), asked("0000", **PARAMS), reported("0000", 27.0, "stop", val
 
 
 def summary(events: list[Event]) -> Summary:
-    return summarise(load("branin_space.yaml"), Records(events), events)
+    return summarise(Experiment(Path("/data/night")), load("branin_space.yaml"), Records(events), events)
 
 
 @pytest.fixture
@@ -53,15 +55,15 @@ def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 def test_a_small_json_is_posted(inbox: tuple[str, list[dict[str, Any]]]) -> None:
     address, posted = inbox
-    assert post_summary(f"{address}/hook", summary(EVENTS), "/data/night") is None
+    assert post_summary(f"{address}/hook", summary(EVENTS)) is None
     (document,) = posted
     assert document["best"] == {"trial": "0000", "value": 0.5, "stderr": None, "kimg": 27.0, "params": PARAMS}
-    assert (document["name"], document["state"], document["where"]) == ("branin", "running", "/data/night")
+    assert (document["name"], document["state"], document["where"]) == ("branin", "interrupted", "/data/night")
     assert document["cost"]["kimg"] == 27.0
 
 
 def test_a_sweep_without_a_best_trial_is_posted_too(inbox: tuple[str, list[dict[str, Any]]]) -> None:
-    assert post_summary(inbox[0], summary(EVENTS[:2]), "/data/night") is None
+    assert post_summary(inbox[0], summary(EVENTS[:2])) is None
     assert inbox[1][0]["best"] is None
 
 
@@ -69,8 +71,8 @@ def test_an_address_that_fails_is_returned_as_the_reason(
     inbox: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 1.0)
-    assert post_summary(f"{inbox[0]}/broken", summary(EVENTS), "x") == "Internal Server Error"
-    assert "refused" in str(post_summary("http://127.0.0.1:1/", summary(EVENTS), "x"))
+    assert post_summary(f"{inbox[0]}/broken", summary(EVENTS)) == "Internal Server Error"
+    assert "refused" in str(post_summary("http://127.0.0.1:1/", summary(EVENTS)))
 
 
 def test_a_server_that_drips_its_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +88,6 @@ def test_a_server_that_drips_its_answer_holds_nobody_up(monkeypatch: pytest.Monk
 
         threading.Thread(target=drip, daemon=True).start()
         began = time.monotonic()
-        error = post_summary(f"http://127.0.0.1:{server.getsockname()[1]}", summary(EVENTS), "/data/night")
+        error = post_summary(f"http://127.0.0.1:{server.getsockname()[1]}", summary(EVENTS))
     assert error == "no answer within 0.5 s"
     assert time.monotonic() - began < 3
