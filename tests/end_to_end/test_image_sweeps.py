@@ -199,7 +199,7 @@ def test_a_photograph_of_another_size_is_named_before_anything_starts(
 
 def test_train_writes_checkpoints_and_samples_without_ray(cli: Cli, folder: Path, photographs: Path) -> None:
     done = cli(
-        "train", "beta_vae", "--set", "beta=4.0", "--set", "latent_dim=4", "--set", "lr=5e-5", "--set", "width=8",
+        "train", "beta_vae", "--beta", "4.0", "--latent_dim", "4", "--lr", "5e-5", "--set", "width=8",
         "--data", f"folder:{photographs.name}", "--resolution", "16", "--epochs", "11", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

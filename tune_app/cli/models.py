@@ -7,29 +7,86 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tune_app.cli.options import as_json, assigned, out_option, seed_option
-from tune_app.cli.output import say, show
+from trainables.catalog import MODELS
+from tune_app.cli.options import Command, as_json, assigned, out_option, seed_option, wandb_option
+from tune_app.cli.output import say as print_lines
+from tune_app.cli.output import show
 from tune_app.cli.root import cli
+from tune_app.cli.signals import stop_on_signal
 
 if TYPE_CHECKING:
     from typing import Any
 
+EPOCHS = 200
+
+
+def parameter_options(command: Command) -> Command:
+    """Add an option for each parameter of the models that train, as the reference project's scripts have them."""
+    helps: dict[str, str] = {}
+    defaults: dict[str, list[str]] = {}
+    for model, entry in MODELS.items():
+        for name, parameter in entry.parameters.items() if entry.uses_images else ():
+            helps[name] = parameter.help
+            defaults.setdefault(name, []).append(f"{model} {parameter.default}")
+    for name, text in reversed(helps.items()):
+        words = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+        shown = f"{text}  [default: {', '.join(defaults[name])}]"
+        command = click.option(*words, name, metavar="VALUE", help=shown)(command)
+    return command
+
 
 @cli.command()
-@click.argument("model")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="A parameter of the model, e.g. beta=4.0.")
+@click.argument("model", required=False)
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the images; default 200.")
 @click.option("--data", default="cifar10", show_default=True, help="cifar10, shapes, or folder:DIR.")
 @click.option("--resolution", type=int, default=32, show_default=True, help="Side of an image in pixels.")
-@click.option("--epochs", type=click.IntRange(min=1), default=200, show_default=True, help="Passes over the images.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="The same as --KEY VALUE.")
 @seed_option
 @out_option("Folder for the training run.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="DIR", help="Continue the training run in DIR.")
+@wandb_option
 @as_json
-def train(as_json: bool, sets: tuple[str, ...], **options: Any) -> None:
-    """Train MODEL once, without a sweep and without Ray."""
-    from tune_app.commands.train import TrainRequest, train_once
+@parameter_options
+@click.pass_context
+def train(context: click.Context, /, as_json: bool, **options: Any) -> None:
+    """Train MODEL once, without a sweep and without Ray.
 
-    request = TrainRequest(sets=assigned(sets), **options)
-    show(train_once(request, say=lambda line: say([line], quiet=as_json)), [], as_json=as_json)
+    Any parameter of the model is an option: tune_app train beta_vae --beta 4.0 --latent_dim 256 --epochs 200.
+    """
+    from tune_app.commands.train import TrainRequest, resume_training, train_once, training_lines
+
+    def say(line: str) -> None:
+        print_lines([line], quiet=as_json)
+
+    with stop_on_signal(say) as stopping:
+        if options["resume"]:
+            _check_alone(context, allowed={"resume", "epochs", "wandb", "as_json"})
+            path, epochs, mode = options["resume"], options["epochs"], options["wandb"] or "auto"
+            document = resume_training(path, epochs, mode, say, stopping)
+        else:
+            if options["model"] is None:
+                raise click.UsageError("Missing argument 'MODEL'.")
+            known = {name for model in MODELS.values() for name in model.parameters}
+            given = {name: value for name, value in options.items() if name in known and value is not None}
+            request = TrainRequest(
+                **{name: options[name] for name in ("model", "data", "resolution", "seed", "out")},
+                epochs=options["epochs"] or EPOCHS,
+                wandb=options["wandb"] or "auto",
+                params={**assigned(options["sets"]), **given},
+            )
+            document = train_once(request, say, stopping)
+    show(document, training_lines(document), as_json=as_json)
+
+
+def _check_alone(context: click.Context, allowed: set[str]) -> None:
+    """Raise UsageError if an option was given that a resumed training takes from its folder."""
+    given = [
+        name
+        for name in context.params
+        if name not in allowed and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"--resume takes {', '.join(given)} from the folder: leave it out.")
 
 
 @cli.command()
@@ -54,5 +111,5 @@ def score(as_json: bool, sets: tuple[str, ...], **options: Any) -> None:
     from tune_app.commands.measure_checkpoint import MeasureRequest, measure_checkpoint, measurement_lines
 
     request = MeasureRequest(sets=assigned(sets), **options)
-    document = measure_checkpoint(request, say=lambda line: say([line], quiet=True))
+    document = measure_checkpoint(request, say=lambda line: print_lines([line], quiet=True))
     show(document, measurement_lines(document), as_json=as_json)

@@ -32,6 +32,7 @@ def out_option(help: str) -> Callable[[Command], Command]:
     )
 
 
+wandb_option = click.option("--wandb", type=click.Choice(["auto", "online", "offline", "disabled"]), help="W&B mode.")
 find_in_out = out_option("Folder in which `latest` and names are looked up.")
 
 
@@ -52,7 +53,7 @@ def selection_options(command: Command) -> Command:
         click.option("--seed", type=int, help="Seed of every random draw."),
         out_option("Folder for experiments."),
         click.option("--name", help="Name of the experiment."),
-        click.option("--wandb", type=click.Choice(["auto", "online", "offline", "disabled"]), help="W&B mode."),
+        wandb_option,
         address_option,
     ]
     for option in reversed(options):

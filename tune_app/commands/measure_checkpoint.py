@@ -11,7 +11,7 @@ from search_spaces.distributions import Scalar
 from trainables import storage
 from trainables.catalog import MODELS
 from trainables.contract import DataError, DataSpec, NonFiniteError, RunSpec
-from tune_app.config.model_parameters import check_data, model_parameters, split_data_option
+from tune_app.config.model_parameters import data_spec, model_parameters
 from tune_app.errors import InputError, TuneAppError, first_line
 from tune_app.experiment.folder import Experiment
 
@@ -182,14 +182,11 @@ def _run_spec(about: Mapping[str, object], request: MeasureRequest) -> RunSpec:
 
 def _data_spec(saved: object, request: MeasureRequest) -> DataSpec:
     saved = saved if isinstance(saved, dict) else {}
-    name, path = (str(saved.get("name", "cifar10")), saved.get("path"))
-    if request.data:
-        name, path = split_data_option(request.data)
-    check_data(name, path)
+    name, path = str(saved.get("name", "cifar10")), saved.get("path")
     side = request.resolution or saved.get("resolution", 32)
     if not isinstance(side, int):
         raise InputError(f"the checkpoint's resolution {side!r} is not a whole number; give --resolution")
-    return DataSpec(name, side, path)
+    return data_spec(request.data or (f"{name}:{path}" if path else name), side)
 
 
 def _features(path: Path) -> tuple[str, bytes]:

@@ -33,13 +33,22 @@ def create(out: Path, name: str, *, only: bool = False) -> Experiment:
         with folder_lock(out):
             if only and newest(out, name):
                 raise InputError(f"{out}: another driver has just started an experiment named {name}")
-            for attempt in range(100):
-                suffix = f"-{attempt}" if attempt else ""
-                folder = out.absolute() / f"{name}-{datetime.now():%Y%m%d-%H%M%S}{suffix}"
-                with suppress(FileExistsError):
-                    (folder / "trials").mkdir(parents=True)
-                    (folder / "events.jsonl").touch()
-                    return Experiment(folder)
+            folder = stamped_folder(out, name)
+            (folder / "trials").mkdir()
+            (folder / "events.jsonl").touch()
+            return Experiment(folder)
+
+
+def stamped_folder(out: Path, name: str) -> Path:
+    """Make the empty folder <out>/<name>-<YYYYmmdd-HHMMSS> and return it. Raise InputError if that fails."""
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for attempt in range(100):
+            suffix = f"-{attempt}" if attempt else ""
+            folder = out.absolute() / f"{name}-{datetime.now():%Y%m%d-%H%M%S}{suffix}"
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
     raise InputError(f"{out}: a hundred experiments named {name} started within this second")
 
 
