@@ -14,6 +14,7 @@ from trainables.contract import Evaluation, ImageModel, Judgement, NonFiniteErro
 from trainables.data import ImageData
 from trainables.pictures import png
 from trainables.precision import autocast
+from trainables.progress import report
 from trainables.sample_metrics import SampleMetrics
 
 CHUNK = 256
@@ -122,6 +123,7 @@ def _draw(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int
     chunks: list[Tensor] = []
     nonfinite = 0
     for start in range(0, count, CHUNK):
+        report(f"sampling images: {start:,} of {count:,}")
         with autocast(subject.device):
             x = subject.model.sample(subject.network, min(CHUNK, count - start), sampling, nfe, generator).float()
         nonfinite += int((~x.isfinite()).flatten(1).any(1).sum())

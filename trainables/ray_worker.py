@@ -1,8 +1,11 @@
 """The Ray actor that runs trials: the only file of this package that imports ray."""
 
 import os
+import queue
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -10,13 +13,13 @@ from typing import Any, NamedTuple
 import ray
 from ray import tune
 
-from trainables import checkpoint, storage
+from trainables import checkpoint, progress, storage
 from trainables.catalog import MODELS
 from trainables.contract import NonFiniteError, RunSpec
 from trainables.cpus import cpus
 from trainables.trial import Recheck, Trial, images
 
-PARKED_SECONDS, WARM_SECONDS = 0.2, 0.02
+PARKED_SECONDS, WARM_SECONDS, PROGRESS_SECONDS = 0.2, 0.02, 0.2
 BEGINS = "tune_app trial "
 """A worker prints this and the trial's id when it begins a trial, so that its output can be told apart by trial."""
 
@@ -97,12 +100,24 @@ class Prepared(NamedTuple):
     """PNG of held-out images."""
 
 
-def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Prepared, Any]:
+def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> Iterator[Any]:
     """Decode the data of `spec` into the cache that all trials share, and make the sweep's sample metrics.
 
-    Raise DataError.
+    Yield lines that say how far that is, then the Prepared, then the sample metrics. Raise DataError.
     """
     _threads(max(1, cpus() // 2))  # nothing else of the sweep runs yet
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    with ThreadPoolExecutor(1) as pool, progress.listening(lines.put):
+        preparing = pool.submit(_prepare, spec, features, saved, fid)
+        while not preparing.done():
+            with suppress(queue.Empty):
+                yield lines.get(timeout=PROGRESS_SECONDS)
+        summary, sample_metrics = preparing.result()
+    yield summary
+    yield sample_metrics
+
+
+def _prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Prepared, Any]:
     from trainables import data, evaluation, sample_metrics
 
     images = data.load(spec.data)

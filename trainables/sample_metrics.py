@@ -21,6 +21,7 @@ from trainables.metrics import cnn, randconv
 from trainables.metrics.frechet import frechet_distance, moments
 from trainables.metrics.inception import Inception
 from trainables.metrics.kid import FEWEST, Estimate, Reference, kid
+from trainables.progress import report
 
 REFERENCE_IMAGES, PAIRED = 2000, 5000
 FID_IMAGES = 50_000
@@ -122,6 +123,7 @@ def build_sample_metrics(
         "inception": lambda: Inception(Path(features.partition(":")[2]).expanduser()),
     }
     reference = data.held_out[:REFERENCE_IMAGES]
+    report("computing the features of the held-out images")
     everything = torch.cat([data.train, data.held_out]) if fid and main == "inception" else None
     beside = Measure(makers[other](), reference) if other else None
     return SampleMetrics(Measure(makers[main](), reference, everything), beside, mean_distance(reference))

@@ -1,6 +1,5 @@
 """CIFAR-10, downloaded once and checked against its published checksums."""
 
-import logging
 import socket
 import tarfile
 import warnings
@@ -16,9 +15,9 @@ from torchvision.datasets import CIFAR10
 from trainables.contract import DataError, DataSpec
 from trainables.data.images import Decoded, Pixels, Source, box_average, hold_out
 from trainables.files import locked
+from trainables.progress import growing_file
 
-TIMEOUT_SECONDS = 30.0
-log = logging.getLogger(__name__)
+TIMEOUT_SECONDS, ARCHIVE_MEGABYTES = 30.0, 170.5
 
 
 def source(spec: DataSpec, cache: Path) -> Source:
@@ -40,10 +39,8 @@ def _decode(root: Path, factor: int) -> Decoded:
 
 def _official(root: Path) -> tuple[CIFAR10, CIFAR10]:
     archive = root / CIFAR10.filename
-    if not archive.exists() and not (root / CIFAR10.base_folder).exists():
-        log.warning("downloading CIFAR-10 (170 MB) to %s", root)
     try:
-        with _quiet(), _timeout():
+        with growing_file(archive, "downloading CIFAR-10", ARCHIVE_MEGABYTES), _quiet(), _timeout():
             return CIFAR10(root, train=True, download=True), CIFAR10(root, train=False, download=True)
     except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
         state = "is damaged and could not be downloaded anew" if archive.exists() else "could not be downloaded"

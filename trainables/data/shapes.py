@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from trainables.contract import DataError, DataSpec
 from trainables.data.images import Decoded, Pixels, Source
+from trainables.progress import report
 
 Floats = npt.NDArray[np.float32]
 Factors = npt.NDArray[np.int64]
@@ -40,9 +41,11 @@ def _decode(resolution: int) -> Decoded:
     generator = np.random.default_rng(0)
     picks = generator.choice(math.prod(FACTORS.values()), TRAIN + HELD_OUT + TEST, replace=False)
     factors = np.stack(np.unravel_index(picks, tuple(FACTORS.values())), axis=1).astype(np.int64)
-    images = np.concatenate(
-        [draw(factors[i : i + CHUNK], resolution, generator) for i in range(0, len(factors), CHUNK)]
-    )
+    parts = []
+    for i in range(0, len(factors), CHUNK):
+        report(f"drawing shapes: {i:,} of {len(factors):,}")
+        parts.append(draw(factors[i : i + CHUNK], resolution, generator))
+    images = np.concatenate(parts)
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for name, part in (
         ("train", slice(0, TRAIN)),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.contract import FeaturesError
+from trainables.progress import report
 
 RECIPE = "cnn 1"
 """Raise it when the same images would give other features."""
@@ -84,7 +85,8 @@ def train(images: Tensor, targets: Tensor, device: torch.device) -> Cnn:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=epochs * batches)
     pixels, answers = images.to(device), targets.to(device)
     network.train()
-    for _ in range(epochs):
+    for epoch in range(epochs):
+        report(f"training the cnn features: epoch {epoch + 1} of {epochs}")
         order = torch.randperm(len(images), generator=generator).to(device)
         for batch in order.chunk(batches):
             loss = torch.stack(

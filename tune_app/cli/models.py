@@ -10,7 +10,7 @@ import click
 from trainables.catalog import MODELS
 from tune_app.cli.options import Command, as_json, assigned, out_option, seed_option, wandb_option
 from tune_app.cli.output import say as print_lines
-from tune_app.cli.output import show
+from tune_app.cli.output import show, shown_progress
 from tune_app.cli.root import cli
 from tune_app.cli.signals import stop_on_signal
 
@@ -58,7 +58,7 @@ def train(context: click.Context, /, as_json: bool, **options: Any) -> None:
     def say(line: str) -> None:
         print_lines([line], quiet=as_json)
 
-    with stop_on_signal(say) as stopping:
+    with shown_progress(), stop_on_signal(say) as stopping:
         if options["resume"]:
             _check_alone(context, allowed={"resume", "epochs", "wandb", "as_json"})
             path, epochs, mode = options["resume"], options["epochs"], options["wandb"] or "auto"
@@ -111,5 +111,6 @@ def score(as_json: bool, sets: tuple[str, ...], **options: Any) -> None:
     from tune_app.commands.measure_checkpoint import MeasureRequest, measure_checkpoint, measurement_lines
 
     request = MeasureRequest(sets=assigned(sets), **options)
-    document = measure_checkpoint(request, say=lambda line: print_lines([line], quiet=True))
+    with shown_progress():
+        document = measure_checkpoint(request, say=lambda line: print_lines([line], quiet=True))
     show(document, measurement_lines(document), as_json=as_json)

@@ -74,6 +74,21 @@ class PatientStream:
         return getattr(self._stream, name)
 
 
+@contextmanager
+def shown_progress() -> Iterator[None]:
+    """Show on a terminal how far the long steps of the block are, each line in place of the last."""
+    if not sys.stdout.isatty():  # rich would move what we print to its own stream
+        yield
+        return
+    from rich.console import Console
+
+    from trainables.progress import listening
+
+    status = Console().status("starting")
+    with status, listening(lambda line: status.update(escaped(line))):
+        yield
+
+
 def make_console(*, quiet: bool) -> Quiet:
     """Return the live table on a terminal, plain lines elsewhere."""
     from tune_app.trackers.console import Plain

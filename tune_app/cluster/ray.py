@@ -295,7 +295,13 @@ def _check_fits(resources: ResourcesConfig, nodes: list[Node], where: str) -> No
 
 
 def prepared(
-    spec: RunSpec, *, features: str, saved: bytes, fid: bool, note: Callable[[str], None]
+    spec: RunSpec,
+    *,
+    features: str,
+    saved: bytes,
+    fid: bool,
+    note: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> tuple[Prepared, ObjectRef]:
     """Decode the data and make the sample metrics on a worker, before the first trial starts.
 
@@ -308,11 +314,13 @@ def prepared(
     from trainables.contract import DataError
     from trainables.ray_worker import prepare
 
-    kept, sample_metrics = ray.remote(prepare).options(num_returns=2).remote(spec, features, saved, fid)
     what = f"preparing the images of {spec.data.name} and their features"
     note(what)
+    outcome = ray.remote(prepare).options(num_returns="streaming").remote(spec, features, saved, fid)
     try:
-        return results([kept], what, note)[0], sample_metrics
+        while isinstance(line := results([next(outcome)], what, note)[0], str):
+            progress(line)
+        return line, next(outcome)
     except RayTaskError as error:
         if isinstance(error.cause, DataError):
             raise InputError(f"{error.cause.key}: {error.cause}") from None

@@ -14,6 +14,7 @@ from search_spaces.distributions import Scalar
 from trainables.catalog import MODELS
 from trainables.contract import DataError, DataSpec, NonFiniteError, RunSpec
 from trainables.files import write_file
+from trainables.progress import report
 from tune_app.commands.training_folder import TrainingFolder, TrainingSettings, new_folder
 from tune_app.config.model_parameters import data_spec, model_parameters
 from tune_app.config.schema import WandbConfig
@@ -182,6 +183,7 @@ class _Training:
                 command = f"python -m tune_app train --resume {self._folder.shown}"
                 raise TrainingInterruptedError(f"interrupted in epoch {epoch}", hint=f"resume with: {command}")
             began, before = time.perf_counter(), self._run.images
+            report(f"epoch {epoch}: {100 * (self.images / self._epoch_images - epoch + 1):.0f} %")
             count = min(self._chunk, end - self.images)
             losses = self._run.train(count)
             self.images += count

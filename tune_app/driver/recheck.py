@@ -1,7 +1,5 @@
 """The re-evaluation: the best trials of a finished sweep, evaluated again with fresh seeds and the full budget."""
 
-from collections.abc import Callable
-
 import ray
 from ray.exceptions import RayError
 
@@ -15,17 +13,18 @@ from tune_app.driver.trial_spec import threads, trial_spec
 from tune_app.experiment.events import Rechecked, finite_or_null
 from tune_app.experiment.ranking import front, ranked
 from tune_app.experiment.records import TrialRecord
+from tune_app.trackers.console import Quiet
 
 POLL_SECONDS = 0.5
 
 
-def recheck(session: Session, stopping: Stopping, note: Callable[[str], None]) -> None:
+def recheck(session: Session, stopping: Stopping, console: Quiet) -> None:
     """Log a `rechecked` event for each of the best trials that has none yet. An interruption leaves the rest out."""
     waiting = [record for record in _best(session) if not record.recheck]
     if not waiting:
         return
     names = ", ".join(record.id for record in waiting)
-    note(f"re-evaluating the best {len(waiting)} trials with fresh seeds: {names}")
+    console.note(f"re-evaluating the best {len(waiting)} trials with fresh seeds: {names}")
     running: dict[ray.ObjectRef, TrialRecord] = {}
     while (waiting or running) and not (stopping.interruption.requested or stopping.budget.spent):
         while waiting and len(running) < session.cluster.slots:
@@ -36,15 +35,16 @@ def recheck(session: Session, stopping: Stopping, note: Callable[[str], None]) -
             record = running.pop(object_ref)
             result = _result(object_ref)
             if isinstance(result, str):
-                note(f"trial {record.id} could not be re-evaluated: {result}")
+                console.note(f"trial {record.id} could not be re-evaluated: {result}")
                 continue
             with stopping.interruption.disk_writes():
                 _log(session, record, result)
         stopping.poll()
+        console.pulse()
     for object_ref in running:
         ray.cancel(object_ref, force=True)
     if stopping.budget.spent and (left := [*waiting, *running.values()]):
-        note(f"the budget is spent; not re-evaluated: {', '.join(record.id for record in left)}")
+        console.note(f"the budget is spent; not re-evaluated: {', '.join(record.id for record in left)}")
 
 
 def _best(session: Session) -> list[TrialRecord]:

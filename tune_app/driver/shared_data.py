@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from tune_app.driver.trial_spec import run_spec
 from tune_app.errors import InputError
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.records import Records
+from tune_app.trackers.console import Quiet
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -37,7 +37,7 @@ class SharedData:
     sample_metrics: ObjectRef | None = None
 
 
-def prepare_data(config: SweepConfig, note: Callable[[str], None], experiment: Experiment | None = None) -> SharedData:
+def prepare_data(config: SweepConfig, console: Quiet, experiment: Experiment | None = None) -> SharedData:
     """Decode the images and prepare the sample metrics, once for all trials.
 
     With `experiment`, use the features that it started with. Raise InputError if the data or features cannot be used.
@@ -51,7 +51,8 @@ def prepare_data(config: SweepConfig, note: Callable[[str], None], experiment: E
         features=_absolute(config.evaluation.features),
         saved=saved,
         fid=fid,
-        note=note,
+        note=console.note,
+        progress=console.progress,
     )
     if len(summary.features) < 2 and any(one.name == "kid_alt" for one in config.objectives):
         raise InputError("metric.name: kid_alt needs a second feature set, which needs images with labels")

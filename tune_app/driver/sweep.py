@@ -55,7 +55,7 @@ def run_sweep(
         try:
             with ray_cluster.started(config.resources, address, recorded.note, config.storage) as cluster:
                 check_shared(out, config.storage)
-                data = prepare_data(config, recorded.note)
+                data = prepare_data(config, recorded)
                 config = settle_gpu_share(config, cluster, data, recorded.note)
                 experiment = create(out, config.name, only=only)
                 with resume_lock(experiment.folder):
@@ -123,7 +123,7 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
         resume_line = f"resume with: python -m tune_app resume {experiment.shown}"
         with ray_cluster.started(config.resources, address, console.note, config.storage, resume_line) as cluster:
             check_shared(experiment.folder, config.storage)
-            data = prepare_data(config, console.note, experiment)
+            data = prepare_data(config, console, experiment)
             check_same_data(records, data, experiment)
             config = settle_gpu_share(config, cluster, data, console.note)
             with _disk_writes(experiment):

@@ -95,7 +95,7 @@ def _run_to_end(
     try:
         _run_tune(session, searcher, scheduler, stopping, console)
         if _end_state(session, stopping) == "completed" and not stopping.requests.end_sweep:
-            recheck(session, stopping, console.note)
+            recheck(session, stopping, console)
     except LeaveTune as leave:
         if leave.args and not stopping.interruption.requested:
             raise RayDiedError(f"{leave} died", hint=_hint(session)) from None

@@ -14,6 +14,9 @@ from tune_app.formatting import clock, escaped, short
 from tune_app.plan import trial_count
 from tune_app.trackers.time_left import seconds_left
 
+PROGRESS_SECONDS = 10.0
+"""In a pipe, a line about progress comes at the earliest so long after the line before."""
+
 
 class Quiet:
     """Console that shows nothing, and the interface of every console."""
@@ -26,6 +29,9 @@ class Quiet:
 
     def note(self, line: str) -> None:
         """Show a line that a person should read once."""
+
+    def progress(self, line: str) -> None:
+        """Show how far a long step is. The next line replaces this one."""
 
     def pulse(self) -> None:
         """Redraw if needed. Tune calls this about ten times a second."""
@@ -44,6 +50,7 @@ class Plain(Quiet):
     def __init__(self, *, to_stderr: bool = False) -> None:
         self._stream = sys.stderr if to_stderr else sys.stdout
         self._closed = False
+        self._said = time.monotonic()
 
     def begin(self, config: SweepConfig, experiment: Experiment, records: Records, slots: int) -> None:
         self._config, self._records, self._slots, self._began = config, records, slots, time.monotonic()
@@ -53,10 +60,15 @@ class Plain(Quiet):
     def note(self, line: str) -> None:
         if self._closed:
             return
+        self._said = time.monotonic()
         try:
             print(escaped(line), file=self._stream, flush=True)
         except (OSError, UnicodeError):  # the sweep goes on without output
             self._closed = True
+
+    def progress(self, line: str) -> None:
+        if time.monotonic() - self._said >= PROGRESS_SECONDS:
+            self.note(line)
 
     def event(self, event: Event) -> None:
         line = self._line(event)

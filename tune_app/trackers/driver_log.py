@@ -65,6 +65,9 @@ class RecordedConsole(Quiet):
         self._log.note(line)
         self._console.note(line)
 
+    def progress(self, line: str) -> None:
+        self._console.progress(line)
+
     def pulse(self) -> None:
         self._console.pulse()
 
@@ -87,3 +90,5 @@ class RecordedConsole(Quiet):
             for line in traceback.format_exc().splitlines():
                 self._log.note(line)
             raise
+        finally:
+            self._console.end()

@@ -20,6 +20,7 @@ from tune_app.trackers.time_left import seconds_left
 if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.live import Live
+    from rich.status import Status
 
 REFRESH_SECONDS = 0.5
 FIXED = ("trial", "state", "kimg", "metric")
@@ -38,6 +39,8 @@ class LiveTable(Quiet):
 
         self._console = console or Console()
         self._live: Live | None = None
+        self._waiting: Status | None = None
+        """Shown with a spinner until the table is."""
 
     def begin(self, config: SweepConfig, experiment: Experiment, records: Records, slots: int) -> None:
         from rich.live import Live
@@ -46,12 +49,32 @@ class LiveTable(Quiet):
         self._trusted: dict[float, bool] = {}
         self._began = self._drawn = time.monotonic()
         for line in opening_lines(experiment, records, slots):
-            self.note(line)
+            self._print(line)
+        self._stop_waiting()
         self._live = Live(self.table(), console=self._console, auto_refresh=False)
         self._live.start()
 
     def note(self, line: str) -> None:
+        self._print(line)
+        self.progress(line)
+
+    def progress(self, line: str) -> None:
+        from rich.text import Text
+
+        text = Text(escaped(line), style="dim", no_wrap=True, overflow="ellipsis")
+        if self._waiting:
+            self._waiting.update(text)
+        elif self._live is None:
+            self._waiting = self._console.status(text)
+            self._waiting.start()
+
+    def _print(self, line: str) -> None:
         self._console.print(escaped(line), style="dim", highlight=False, markup=False)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting:
+            self._waiting.stop()
+            self._waiting = None
 
     def event(self, event: Event) -> None:
         if isinstance(event, Reported) and event.trusted is not None:
@@ -63,14 +86,16 @@ class LiveTable(Quiet):
             self._live.update(self.table(), refresh=True)
 
     def end(self) -> None:
+        self._stop_waiting()
         if self._live:
             self._live.update(self.table(), refresh=True)
             self._live.stop()
             self._live = None
 
     def leave(self, line: str) -> None:
+        self._stop_waiting()
         self._console.show_cursor()
-        self.note(line)
+        self._print(line)
 
     def table(self) -> Group:
         """Return the title, the table of the moment and the caption, fitted to the terminal."""

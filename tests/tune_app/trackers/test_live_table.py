@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -130,3 +131,19 @@ def test_the_caption_names_the_rungs_their_trust_and_the_time_left(draw: Draw) -
     assert "rungs (kimg): 3 not yet trusted, 9, 27" in text
     assert "about 1:20 left at most" in text  # 2 s / 3 kimg * (24 + 8 * 27) kimg / 2 slots
     assert "rungs (kimg): 3 trusted" in draw(asked("0000"), changed(report, trusted=True)).text
+
+
+def test_before_the_table_a_line_says_what_is_awaited_and_each_replaces_the_last(tmp_path: Path) -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=80, height=24, color_system="standard")
+    table = LiveTable(console)
+    table.note("starting Ray")
+    table.progress("drawing shapes: 500 of 12,000")
+    table.progress("drawing shapes: 1,000 of 12,000")
+    time.sleep(0.3)  # the spinner draws by itself
+    table.begin(load("branin_space.yaml"), Experiment(tmp_path), Records(), slots=2)
+    table.end()
+    text = ESCAPES.sub("", output.getvalue())
+    assert "starting Ray\n" in text
+    assert "drawing shapes: 1,000 of 12,000" in text
+    assert "drawing shapes" not in text[text.index("trials asked") :]
