@@ -35,6 +35,10 @@ REFUSED = {
     "parameter that train does not know": (("train", "ncsn", "--set", "sigma=1"), "sigma"),
     "value that train does not take": (("train", "beta_vae", "--set", "beta=-1"), "beta"),
     "model that trains nothing": (("train", "branin"), "trains nothing"),
+    "list without quotes": (
+        ("plan", "beta_vae_space.yaml", "--set", "metrics=[kid,", "recon_mse]"),
+        "'metrics=[kid, recon_mse]'",
+    ),
     "unknown command": (("sweep",), "No such command"),
     "unknown option": ((*BRANIN, "--trails", "3"), "No such option"),
 }

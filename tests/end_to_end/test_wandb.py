@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -257,7 +258,9 @@ def test_a_renamed_experiment_keeps_its_runs_and_a_second_sync_asks_for_little(
     asked = server.requests
     renamed = experiment.folder.rename(folder / "experiments/renamed")
     (renamed / "wandb.json").rename(folder / "kept.json")
-    assert cli("sync", str(renamed), env=environment).returncode == 0
+    again = cli("sync", str(renamed), "--json", env=environment)
+    assert again.returncode == 0
+    assert json.loads(again.stdout)["sweep"].endswith("/sweeps/sweep002")
     assert len(server.runs) == 1
     assert server.runs["ncsn-5eed-0000"].exit_code == 0
 

@@ -29,7 +29,8 @@ def best(experiment: str, out: Path, as_json: bool) -> None:
 @find_in_out
 @click.option("--new", is_flag=True, help="Send everything into a new Sweep, e.g. after the old one was deleted.")
 @click.option("--follow", is_flag=True, hidden=True, help="Go on until standard input closes; a driver uses this.")
-def sync(experiment: str, out: Path, new: bool, follow: bool) -> None:
+@as_json
+def sync(experiment: str, out: Path, new: bool, follow: bool, as_json: bool) -> None:
     """Send to Weights & Biases what it lacks of EXP."""
     from tune_app.experiment.out_folder import find
     from tune_app.trackers import sync as stage
@@ -37,4 +38,4 @@ def sync(experiment: str, out: Path, new: bool, follow: bool) -> None:
     known = find(experiment, out)
     if follow:
         sys.exit(0 if stage.follow(known) else 1)
-    stage.sync(known, new=new)
+    show(stage.sync(known, new=new, to_stderr=as_json), [], as_json=as_json)

@@ -17,6 +17,8 @@ def main() -> NoReturn:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
+        if split := _split_by_the_shell(sys.argv[1:]):
+            print_text(f"  hint: the shell has split {split[0]} ...: put it in quotes: {split[1]}", err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -33,6 +35,17 @@ def main() -> NoReturn:
         click.echo("  hint: this is a bug in tune_app; `tune_app --debug ...` shows where", err=True)
         sys.exit(1)
     sys.exit(0)
+
+
+def _split_by_the_shell(words: list[str]) -> tuple[str, str] | None:
+    """Return the first word of a list or block that was written without quotes, and the whole of it in quotes."""
+    for start, word in enumerate(words):
+        value = word.partition("=")[2]
+        closing = {"[": "]", "{": "}"}.get(value[:1])
+        if closing and closing not in value:
+            end = next((i for i, later in enumerate(words) if i > start and closing in later), start)
+            return word, "'" + " ".join(words[start : end + 1]) + "'"
+    return None
 
 
 def _raise_if_debugging(error: BaseException) -> None:

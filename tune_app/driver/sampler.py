@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.distributions import Scalar
@@ -20,6 +21,8 @@ from tune_app.config.schema import SweepConfig
 if TYPE_CHECKING:
     from typing import Any
 
+NON_FINITE = "non_finite"
+"""User attribute of a trial in the study that ended with NaN or infinity."""
 MOST_BEST, MOST_NEWEST = 100, 400
 """Trials of a long study that a sampler sees: the best, and the newest."""
 
@@ -46,6 +49,24 @@ def shuffled_grid(config: SweepConfig) -> list[dict[str, Scalar]]:
     return points
 
 
+def _worst_value_for_non_finite(trials: list[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
+    """Return the trials with those that ended non-finite as completed ones with the worst value so far.
+
+    TPE ranks pruned trials below all others. The other samplers ignore them, and would propose their region again.
+    """
+    values = [trial.values[0] for trial in trials if trial.state is TrialState.COMPLETE]
+    if not values or len(directions) > 1:
+        return trials
+    worst = max(values) if directions[0] is StudyDirection.MINIMIZE else min(values)
+    return [_completed(trial, worst) if trial.user_attrs.get(NON_FINITE) else trial for trial in trials]
+
+
+def _completed(trial: FrozenTrial, value: float) -> FrozenTrial:
+    completed = copy(trial)
+    completed.state, completed.value = TrialState.COMPLETE, value
+    return completed
+
+
 class TrainingSampler(optuna.samplers.BaseSampler):
     """Sampler of the training-stage parameters. Finished trials also carry sampling-stage ones, which it ignores.
 
@@ -68,22 +89,23 @@ class TrainingSampler(optuna.samplers.BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return values of the parameters that are proposed together."""
-        return self._inner.sample_relative(self._shortened(study), trial, search_space)
+        return self._inner.sample_relative(self._seen(study), trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Scalar:
         """Return the value of a conditional parameter."""
-        value: Scalar = self._inner.sample_independent(self._shortened(study), trial, param_name, param_distribution)
+        value: Scalar = self._inner.sample_independent(self._seen(study), trial, param_name, param_distribution)
         return value
 
-    def _shortened(self, study: optuna.Study) -> optuna.Study:
-        """Return the study with the trials that the sampler may see."""
-        trials = study._get_trials(deepcopy=False)
-        if len(trials) <= MOST_BEST + MOST_NEWEST:
-            return study
-        oldest = len(trials) - MOST_NEWEST
-        visible = [trials[number] for number in sorted(self._best) if number < oldest] + trials[oldest:]
+    def _seen(self, study: optuna.Study) -> optuna.Study:
+        """Return the study with the trials that the sampler may see, as it needs them."""
+        trials = visible = study._get_trials(deepcopy=False)
+        if len(trials) > MOST_BEST + MOST_NEWEST:
+            oldest = len(trials) - MOST_NEWEST
+            visible = [trials[number] for number in sorted(self._best) if number < oldest] + trials[oldest:]
+        if not isinstance(self._inner, optuna.samplers.TPESampler):
+            visible = _worst_value_for_non_finite(visible, study.directions)
 
         def get_trials(*_: object, states: Container[TrialState] | None = None, **__: object) -> list[FrozenTrial]:
             return [trial for trial in visible if states is None or trial.state in states]

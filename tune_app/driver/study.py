@@ -21,7 +21,7 @@ from search_spaces.space import Space
 from search_spaces.to_optuna import distribution
 from trainables.catalog import sign
 from tune_app.config.schema import SweepConfig
-from tune_app.driver.sampler import MOST_BEST
+from tune_app.driver.sampler import MOST_BEST, NON_FINITE
 from tune_app.experiment.events import Asked, Ended, Event, Reported
 from tune_app.experiment.folder import Experiment
 
@@ -97,8 +97,9 @@ class StudyWriter:
                 self._storage.set_trial_param(trial_id, name, known.to_internal_repr(sampled), known)
         values = [value for metric in self._metrics if last and (value := last.metrics.get(metric)) is not None]
         state = STATES[end.state]
-        if end.reason == "non_finite":  # TPE ranks a pruned trial below all others, but ignores a failed one
+        if end.reason == "non_finite":  # samplers rank it below all others (see sampler.py), but ignore a failed one
             state = TrialState.PRUNED
+            self._storage.set_trial_user_attr(trial_id, NON_FINITE, True)
         if state is TrialState.COMPLETE and len(values) < len(self._metrics):
             state = TrialState.FAIL
         if state is TrialState.PRUNED and len(self._metrics) > 1:  # multi-objective studies cannot hold pruned trials

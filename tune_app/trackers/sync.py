@@ -19,21 +19,24 @@ from tune_app.trackers.wandb_key import check_key, wandb_account
 READ_SECONDS, POLL_SECONDS = 0.5, 10.0
 
 
-def sync(experiment: Experiment, *, new: bool = False) -> None:
+def sync(experiment: Experiment, *, new: bool = False, to_stderr: bool = False) -> dict[str, str | int]:
     """Send to W&B what it lacks, or with `new` everything into a new Sweep.
 
-    Raise InputError without a key, and TuneAppError if something could not be sent.
+    Return the Sweep's address and the number of trials that were sent. Messages go to stdout, or `to_stderr`. Raise
+    InputError without a key, and TuneAppError if something could not be sent.
     """
     check_key(wandb_account())
-    with resume_lock(experiment.folder, WANDB_LOCK), _stdout_for_us() as say:
+    with resume_lock(experiment.folder, WANDB_LOCK), _stdout_for_us(2 if to_stderr else 1) as say:
         mirror = WandbMirror(experiment, experiment.config(), say)
         for event in read(experiment.events):
             mirror.apply(event)
         if new:
             mirror.renew()
         mirror.skip_delivered()
+        waiting = mirror.waiting
         if not mirror.reach() or not mirror.close():
             raise TuneAppError("W&B did not receive everything", hint="try again later; nothing is sent twice")
+    return {"experiment": str(experiment.folder), "sweep": mirror.url, "trials_sent": waiting}
 
 
 def follow(experiment: Experiment) -> bool:
@@ -63,10 +66,10 @@ def _apply_new(mirror: WandbMirror, tail: Tail) -> None:
 
 
 @contextmanager
-def _stdout_for_us() -> Iterator[Callable[[str], None]]:
-    """Yield a function that prints a line on stdout, and discard what wandb prints there."""
+def _stdout_for_us(stream: int = 1) -> Iterator[Callable[[str], None]]:
+    """Yield a function that prints a line on `stream` (1: stdout), and discard what wandb prints on stdout."""
     sys.stdout.flush()
-    with os.fdopen(os.dup(1), "w") as ours, Path(os.devnull).open("w") as nothing:
+    with os.fdopen(os.dup(stream), "w") as ours, Path(os.devnull).open("w") as nothing:
         before = os.dup(1)
         os.dup2(nothing.fileno(), 1)
         try:

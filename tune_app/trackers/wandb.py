@@ -74,6 +74,11 @@ class WandbMirror:
         """Address of the Sweep's page, empty before it is made."""
         return self._sweep.url
 
+    @property
+    def waiting(self) -> int:
+        """Number of trials with something to send."""
+        return len(self._pending)
+
     def apply(self, event: Event) -> None:
         """Take in one event of the log."""
         self._records.apply(event)
