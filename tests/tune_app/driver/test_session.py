@@ -27,6 +27,7 @@ def test_park_file_and_checkpoints_lie_in_the_folder_or_at_the_address_of_the_st
     assert remote.checkpoints("0000") == [
         f"s3://bucket/sweeps/{local.experiment.folder.name}/{p}" for p in newest_first
     ]
+    opened.log.close()
 
 
 @pytest.mark.parametrize(("local", "gpu", "reuses"), [(True, 0, True), (True, 0.5, False), (False, 0, False)])
