@@ -123,6 +123,19 @@ NCSN = Model(
         ),
         "input_scaling": Parameter(True, "scale input and output by the noise level", choices=(True, False)),
         "mean_loss": Parameter(True, "divide the loss by its dimension before clipping", choices=(True, False)),
+        "sampler": Parameter(
+            "langevin",
+            "annealed Langevin dynamics, or the probability-flow ODE by Heun's method, which has no step to tune",
+            choices=("langevin", "heun"),
+            stage="sampling",
+        ),
+        "ladder": Parameter(
+            "free",
+            "Langevin's noise levels: as many as the nfe budget allows (free), the trained ones (own), or the trained "
+            "ones with equal steps, which may leave half of the budget unused (uniform)",
+            choices=("free", "own", "uniform"),
+            stage="sampling",
+        ),
         "step_size": Parameter(
             5.0, "Langevin step as relax, -T ln(1 - eta) / ln(gamma)", above=0, high=1000, stage="sampling"
         ),
@@ -134,7 +147,11 @@ NCSN = Model(
             stage="sampling",
         ),
         "steps_per_level": Parameter(
-            0, "Langevin steps a level; 0 takes what the nfe budget allows", low=0, high=100000, stage="sampling"
+            0,
+            "Langevin steps at each trained level, whatever the nfe budget; 0 takes what the budget allows",
+            low=0,
+            high=100000,
+            stage="sampling",
         ),
         "denoise": Parameter(True, "end with one denoising step", choices=(True, False), stage="sampling"),
         "init": Parameter(

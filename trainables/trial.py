@@ -111,11 +111,13 @@ class Trial:
         """
         began, spec = time.perf_counter(), self.spec
         best = 0
-        if len(spec.sampling) > 1:  # the best step grows with the budget, so it is chosen again, on separate draws
-            pilot = replace(spec, final_samples=min(samples, spec.samples), nfe=nfe, final_sampling=spec.sampling)
+        if (
+            len(spec.final_sampling) > 1
+        ):  # the best step grows with the budget, so it is chosen again, on separate draws
+            pilot = replace(spec, final_samples=min(samples, spec.samples), nfe=nfe)
             found = self._again(pilot, "pilot")
             best = [row["kid"] for row in found.curve].index(found.metrics["kid"])
-        more = replace(spec, final_samples=samples, nfe=nfe, final_sampling=(spec.sampling[best],))
+        more = replace(spec, final_samples=samples, nfe=nfe, final_sampling=(spec.final_sampling[best],))
         full = [self._again(more, f"draw {number}") for number in range(draws)]
         again = replace(spec, final_sampling=(spec.final_sampling[own],))
         same = [self._again(again, f"same {number}") for number in range(draws)]

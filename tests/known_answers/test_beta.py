@@ -15,7 +15,7 @@ from tests.known_answers.searching import searched, space
 from tests.trainables.tiny import tiny_spec
 from trainables.beta_vae.task import BetaVae
 from trainables.metrics.likelihood import bits_per_dim
-from tune_app.answer.bounds import near_bounds
+from tune_app.answer.bounds import at_bounds
 from tune_app.config import SweepConfig
 
 pytestmark = [
@@ -144,7 +144,7 @@ def test_a_search_by_the_elbo_finds_beta_one(config: SweepConfig, latents: int, 
     here = config.model_copy(update={"search": config.search.model_copy(update={"seed": seed})})
     found = searched(here, lambda params: sum(best_linear_vae(lam, latents, params["beta"])))
     assert found.best["beta"] == pytest.approx(1, rel=0.1)
-    assert near_bounds(config, found.best) == []
+    assert at_bounds(config, found.best) == []
 
 
 def test_a_search_by_the_training_loss_finds_the_end_of_the_range(config: SweepConfig) -> None:
@@ -156,8 +156,8 @@ def test_a_search_by_the_training_loss_finds_the_end_of_the_range(config: SweepC
 
     found = searched(config, loss)  # type: ignore[arg-type]
     assert found.best["beta"] < 0.013
-    (line,) = near_bounds(config, {"beta": found.best["beta"]})
-    assert "lies at its lower bound 0.01" in line
+    (line,) = at_bounds(config, {"beta": found.best["beta"]})
+    assert "lies at its lower bound 0.01" in line.sentence
 
 
 @pytest.mark.parametrize(("latents", "beta"), [(32, 0.0261), (128, 0.0107), (512, 0.0024)])

@@ -16,7 +16,7 @@ from tests.known_answers.searching import Params, searched, space
 from trainables.metrics.likelihood import bits_per_dim
 from trainables.ncsn.likelihood import ladder_nats, ladder_nats_continuous, prior_nats
 from trainables.ncsn.noise_levels import geometric
-from tune_app.answer.bounds import near_bounds
+from tune_app.answer.bounds import at_bounds
 from tune_app.config import SweepConfig
 
 pytestmark = [
@@ -81,7 +81,7 @@ def test_a_search_by_the_training_loss_ends_in_the_corner(folder: Path, seed: in
     found = searched(here, training_loss).best
     assert found["sigma_begin"] > 35
     assert found["sigma_end"] > 0.085
-    lines = near_bounds(here, found)
+    lines = [one.sentence for one in at_bounds(here, found)]
     assert any(line.startswith("sigma_end") and "upper bound 0.1" in line for line in lines)
     assert bpd(found) > bpd(point(2.5, 0.005, 200)) + 0.7
 
@@ -94,7 +94,7 @@ def test_a_search_by_likelihood_ends_inside_with_as_many_levels_as_it_may(folder
     assert 0.0035 < found["sigma_end"] < 0.006
     assert found["num_scales"] > 180
     assert bpd(found) == pytest.approx(4.89, abs=0.02)
-    assert [line.split()[0] for line in near_bounds(here, found)] == ["num_scales"]
+    assert [one.parameter for one in at_bounds(here, found)] == ["num_scales"]
 
 
 def test_the_best_of_a_grid_is_where_the_search_ends() -> None:

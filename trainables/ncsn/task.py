@@ -14,6 +14,7 @@ from trainables.metrics.likelihood import bits_per_dim, discretised_nats
 from trainables.ncsn.likelihood import ladder_nats, ladder_nats_continuous, prior_nats
 from trainables.ncsn.loss import denoised, dsm_loss
 from trainables.ncsn.noise_levels import geometric
+from trainables.ncsn.probability_flow import Flow, plan_flow, solve
 from trainables.ncsn.refinenet import RefineNet
 from trainables.ncsn.sampling import Schedule, langevin, plan
 from trainables.ncsn.score import Score
@@ -45,6 +46,7 @@ class Ncsn(ImageModel):
         self.sigmas = geometric(
             float(params["sigma_begin"]), float(params["sigma_end"]), levels=int(params["num_scales"])
         )
+        self._any_level = params["arch"] == "unet" and params["conditioning"] == "log_sigma"
         self.network: nn.Module = Score(
             _backbone(params, self.sigmas, channels=shape[0]),
             input_scaling=bool(params["input_scaling"]),
@@ -109,21 +111,27 @@ class Ncsn(ImageModel):
         self, network: nn.Module, count: int, sampling: Mapping[str, Scalar], nfe: int, generator: torch.Generator
     ) -> Tensor:
         """Return `count` images (count, C, H, W), not clamped, with at most `nfe` network evaluations each."""
-        schedule = self.schedule(sampling, nfe)
+        schedule = self.flow(sampling, nfe) if sampling.get("sampler") == "heun" else self.schedule(sampling, nfe)
         standard = sampling.get("init", "data") == "standard"
         chains = CHAINS.get(generator.device.type, 64)
         batches = []
         for size in [chains] * (count // chains) + [count % chains] * (count % chains > 0):
             z = torch.randn(size, *self.shape, generator=generator, device=generator.device)
             start = z if standard else self.mean + (schedule.sigmas[0] ** 2 + self.variance) ** 0.5 * z
-            batches.append(langevin(network, start, schedule, generator))
+            if isinstance(schedule, Flow):
+                batches.append(solve(network, start, schedule))
+            else:
+                batches.append(langevin(network, start, schedule, generator))
         return torch.cat(batches)
 
     @override
     def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
-        """Return the setting with the raw step_lr, the steps per level and the network evaluations per image."""
+        """Return the setting with its ladder, levels, steps, raw step_lr and network evaluations of an image."""
+        if sampling.get("sampler") == "heun":
+            return {**sampling, "nfe": self.flow(sampling, nfe).nfe}
         chain = self.schedule(sampling, nfe)
-        return {**sampling, "step_lr": chain.step_lr, "steps_per_level": chain.steps, "nfe": chain.nfe}
+        used = {"step_lr": chain.step_lr, "steps_per_level": chain.steps, "levels": len(chain.sigmas)}
+        return {**sampling, "ladder": self._ladder(sampling), **used, "nfe": chain.nfe}
 
     @override
     def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:
@@ -131,15 +139,25 @@ class Ncsn(ImageModel):
         return {}
 
     def schedule(self, sampling: Mapping[str, Scalar], nfe: int) -> Schedule:
-        """Return the schedule of one sampling setting."""
+        """Return the Langevin schedule of one sampling setting."""
         return plan(
             self.sigmas,
             nfe=nfe,
+            ladder=self._ladder(sampling),
             step_size=float(sampling.get("step_size", 5.0)),
             step_lr=float(sampling.get("step_lr", 0.0)),
             steps_per_level=int(sampling.get("steps_per_level", 0)),
             denoise=bool(sampling.get("denoise", True)),
         )
+
+    def flow(self, sampling: Mapping[str, Scalar], nfe: int) -> Flow:
+        """Return the steps of the probability-flow ODE."""
+        return plan_flow(self.sigmas[0], self.sigmas[-1], nfe=nfe, denoise=bool(sampling.get("denoise", True)))
+
+    def _ladder(self, sampling: Mapping[str, Scalar]) -> str:
+        """Return the ladder of the setting. A network that knows only its trained levels cannot take a free one."""
+        ladder = str(sampling.get("ladder", "free"))
+        return "own" if ladder == "free" and not self._any_level else ladder
 
 
 def _backbone(params: Mapping[str, Scalar], sigmas: list[float], *, channels: int) -> nn.Module:

@@ -198,6 +198,14 @@ def _extremes(config: SweepConfig, name: str) -> tuple[float, float]:
     return min(numbers), max(numbers)
 
 
+def _values(config: SweepConfig, name: str) -> set[Scalar]:
+    """Return the values that a parameter of choices takes in the sweep."""
+    p = config.parameters.get(name)
+    if not isinstance(p, Categorical):
+        return {config.constants[name]} if name in config.constants else set()
+    return {*p.choices, *([MODELS[config.model].parameters[name].default] if p.when else [])}
+
+
 def _order(config: SweepConfig) -> Iterator[Fault]:
     for larger, smaller in MODELS[config.model].descending:
         low, high = _extremes(config, larger)[0], _extremes(config, smaller)[1]
@@ -222,8 +230,20 @@ def _written(config: SweepConfig, *names: str) -> tuple[str, ...]:
 
 
 def _langevin_step(config: SweepConfig) -> Iterator[Fault]:
-    if config.model == "ncsn" and "step_size" in config.parameters and _extremes(config, "step_lr")[1] > 0:
+    if config.model != "ncsn":
+        return
+    if "step_size" in config.parameters and _extremes(config, "step_lr")[1] > 0:
         yield Fault(("parameters", "step_size"), "has no effect together with step_lr; keep one of them")
+    if "heun" not in _values(config, "sampler"):
+        return
+    if "refinenet" in _values(config, "arch") or "sigma" in _values(config, "conditioning"):
+        message = "heun needs a network that takes any noise level: arch unet with conditioning log_sigma"
+        yield Fault(_written(config, "sampler"), message)
+    for name in ("step_size", "step_lr", "ladder", "steps_per_level"):
+        p = config.parameters.get(name)
+        if p and not any(same(value, "langevin") for value in p.when.get("sampler", ())):
+            hint = "add `when: {sampler: langevin}`" if "sampler" in config.parameters else f"fix {name}, or drop it"
+            yield Fault(("parameters", name), "has no effect with sampler heun", hint)
 
 
 def _warmup(config: SweepConfig) -> Iterator[Fault]:

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from tests.trainables.ncsn.langevin import anneal, relax_from_eta
 from trainables.ncsn.langevin_step import eta_from_relax
+from trainables.ncsn.loss import ScoreNet
 from trainables.ncsn.noise_levels import geometric, ratio
+from trainables.ncsn.probability_flow import plan_flow, solve
 from trainables.ncsn.sampling import Schedule, langevin, plan
 
 
@@ -50,32 +52,71 @@ def test_annealed_variance_follows_the_exact_recursion(denoise: bool) -> None:
     assert x.var() == pytest.approx(v, rel=0.03)
 
 
-@pytest.mark.parametrize("denoise", [False, True])
-@pytest.mark.parametrize("levels", [1, 2, 10, 50, 99, 100, 101, 232, 1000])
-@pytest.mark.parametrize("nfe", [1, 2, 40, 100])
-def test_a_chain_costs_what_its_budget_allows_and_no_more(nfe: int, levels: int, denoise: bool) -> None:
-    trained = geometric(1.0, 0.01, levels)
-    schedule = plan(trained, nfe=nfe, step_size=5, denoise=denoise)
-    calls = 0
+@pytest.mark.parametrize("ladder", ["free", "own"])
+@pytest.mark.parametrize("nfe", [1, 2, 15, 16, 30, 40, 100, 250])
+def test_every_chain_uses_the_whole_budget(nfe: int, ladder: str) -> None:
+    for levels in (1, 2, 10, 16, 29, 30, 31, 49, 50, 51, 99, 100, 101, 232, 1000):
+        trained = geometric(1.0, 0.01, levels)
+        for denoise in (False, True):
+            schedule = plan(trained, nfe=nfe, step_size=5, denoise=denoise, ladder=ladder)
+            seen = calls(schedule)
+            assert len(seen) == schedule.nfe == nfe, (levels, denoise)
+            assert seen == sorted(seen, reverse=True)
+            assert schedule.sigmas[-1] == 0.01
+            assert len(schedule.sigmas) == 1 or schedule.sigmas[0] == 1.0
+            if ladder == "own":
+                assert set(schedule.sigmas) <= set(trained)
+                steps = [schedule.at(index)[0] for index in range(len(schedule.sigmas))]
+                assert max(steps) - min(steps) <= 1
 
-    def count(x: Tensor, sigma: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        assert sigma.flatten()[0] in torch.tensor(trained)
+
+@pytest.mark.parametrize("nfe", [1, 2, 15, 16, 30, 100])
+@pytest.mark.parametrize("denoise", [False, True])
+def test_the_ode_uses_the_whole_budget(nfe: int, denoise: bool) -> None:
+    flow = plan_flow(1.0, 0.01, nfe=nfe, denoise=denoise)
+    seen: list[float] = []
+    solve(recorder(seen), torch.zeros(2, 1), flow)
+    assert len(seen) == flow.nfe == nfe
+    assert seen[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("levels", "nfe"), [(30, 30), (50, 100), (10, 30), (60, 40)])
+def test_a_uniform_ladder_takes_equal_steps_as_version_0_1_did(levels: int, nfe: int) -> None:
+    schedule = plan(geometric(1.0, 0.01, levels), nfe=nfe, step_size=5, ladder="uniform")
+    expected = {(30, 30): (15, 1), (50, 100): (50, 1), (10, 30): (10, 2), (60, 40): (30, 1)}[levels, nfe]
+    assert (len(schedule.sigmas), schedule.steps) == expected
+    assert schedule.spare == 0
+
+
+def calls(schedule: Schedule) -> list[float]:
+    """Return the noise level of each network evaluation of a chain."""
+    seen: list[float] = []
+    langevin(recorder(seen), torch.zeros(2, 1), schedule, seeded(0))
+    return seen
+
+
+def recorder(seen: list[float]) -> ScoreNet:
+    def score(x: Tensor, sigma: Tensor) -> Tensor:
+        seen.append(float(sigma.flatten()[0]))
         return torch.zeros_like(x)
 
-    langevin(count, torch.zeros(2, 1), schedule, seeded(0))
-    assert calls == schedule.nfe <= nfe
-    assert schedule.nfe > nfe / 2 - 1
-    assert schedule.sigmas[-1] == 0.01
-    if len(schedule.sigmas) > 1:
-        assert schedule.sigmas[0] == 1.0
+    return score
+
+
+def test_a_level_with_one_step_more_relaxes_as_much_in_smaller_steps() -> None:
+    schedule = plan(geometric(1.0, 0.01, 10), nfe=26, step_size=5, ladder="own", denoise=True)
+    assert (schedule.steps, schedule.spare) == (2, 5)
+    gamma = 100 ** (1 / 9)
+    for index in range(10):
+        steps, step_lr = schedule.at(index)
+        assert relax_from_eta(step_lr / 0.01**2, gamma, steps) == pytest.approx(5)
+    assert sum(schedule.at(index)[0] == 3 for index in range(10)) == 5
 
 
 def test_thinned_levels_get_a_step_for_their_own_ratio() -> None:
-    schedule = plan(geometric(50, 0.01, 232), nfe=100, step_size=5, denoise=True)
-    assert (len(schedule.sigmas), schedule.steps) == (78, 1)
-    gamma = (50 / 0.01) ** (1 / 77)
+    schedule = plan(geometric(50, 0.01, 232), nfe=100, step_size=5, ladder="own", denoise=True)
+    assert (len(schedule.sigmas), schedule.steps) == (99, 1)
+    gamma = (50 / 0.01) ** (1 / 98)
     assert relax_from_eta(schedule.step_lr / 0.01**2, gamma, 1) == pytest.approx(5)
 
 
@@ -95,3 +136,35 @@ def test_our_step_is_twice_the_step_of_the_papers_convention() -> None:
         x = x + alpha / 2 * exact(x, torch.tensor(sigma)) + sqrt(alpha) * torch.randn(5, 1, generator=generator)
     ours = langevin(exact, torch.ones(5, 1), Schedule(sigmas, 1, a), seeded(3))
     assert torch.allclose(ours, x, atol=1e-6)
+
+
+MEANS = torch.tensor([-1.0, 1.0])
+WIDTH = 0.2
+
+
+def mixture(x: Tensor, sigma: Tensor) -> Tensor:
+    """Return the exact score of two Gaussians of equal weight, blurred by sigma."""
+    variance = WIDTH**2 + sigma**2
+    weights = torch.softmax(-((x - MEANS) ** 2) / (2 * variance), dim=1)
+    return ((MEANS - x) / variance * weights).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("nfe", [35, 79])
+def test_the_ode_draws_from_an_exact_mixture_of_gaussians(nfe: int) -> None:
+    start = 40 * torch.randn(40_000, 1, generator=seeded(4))
+    x = solve(mixture, start, plan_flow(40.0, 0.002, nfe=nfe, denoise=True))
+    right = x[x > 0]
+    assert len(right) / len(x) == pytest.approx(0.5, abs=0.02)
+    assert right.mean() == pytest.approx(1.0, abs=0.02)
+    assert right.std() == pytest.approx(WIDTH, rel=0.05)
+
+
+def test_heuns_method_has_second_order() -> None:
+    """Halving the steps divides the error by about 4. Euler's method would divide it by 2."""
+    x = torch.full((1, 1), 3.0)
+
+    def error(nfe: int) -> float:
+        end = solve(exact, x, plan_flow(1.0, 0.1, nfe=nfe, denoise=False))
+        return abs(float(end) - 3.0 * ((1 + 0.1**2) / (1 + 1.0**2)) ** 0.5)
+
+    assert 3.3 < error(16) / error(32) < 4.7

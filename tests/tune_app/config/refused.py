@@ -114,6 +114,21 @@ BLOCKS = [
     ("profiles in a profile", GOOD + "profiles:\n  a:\n    profiles: {}\n", 8, "cannot hold profiles"),
 ]
 SPACES = [
+    (
+        "a sampler that the network cannot take",
+        ncsn("lr: {type: float, low: 0.1, high: 0.2}") + "fixed: {sampler: heun, arch: refinenet}\n",
+        6,
+        "heun needs a network that takes any noise level",
+    ),
+    (
+        "a step size that Heun's method does not have",
+        ncsn(
+            "sampler: {type: categorical, choices: [langevin, heun], stage: sampling}",
+            "step_size: {type: float, low: 2, high: 8, stage: sampling}",
+        ),
+        6,
+        "step_size: has no effect with sampler heun",
+    ),
     ("no type", ncsn("lr: {low: 0.1, high: 0.2}"), 5, "needs a type"),
     ("unknown type", ncsn("lr: {type: flaot, low: 0.1, high: 0.2}"), 5, "did you mean float?"),
     ("a value for a range", ncsn("lr: 0.1"), 5, "must be a block"),
