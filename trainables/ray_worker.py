@@ -113,14 +113,14 @@ def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Prep
 def recheck(
     spec: RunSpec, checkpoints: list[str], sample_metrics: Any, threads: int, plan: dict[str, int]
 ) -> Recheck | str:
-    """Re-evaluate the newest whole checkpoint with Trial.recheck(**plan). Return a string if that is impossible."""
+    """Re-evaluate the newest complete checkpoint with Trial.recheck(**plan). Return a string if that is impossible."""
     _threads(threads)
     trial = Trial(spec, rungs=[spec.max_kimg], report_kimg=spec.max_kimg, sample_metrics=sample_metrics)
     try:
         if not _restore(trial, checkpoints):
-            return "none of its checkpoints is whole"
+            return "none of its checkpoints is complete"
         if trial.images != images(spec.max_kimg):
-            return f"its newest whole checkpoint has {trial.images / 1000:g} kimg, not {spec.max_kimg:g}"
+            return f"its newest complete checkpoint is at {trial.images / 1000:g} kimg, not at {spec.max_kimg:g} kimg"
         return trial.recheck(**plan)
     except (NonFiniteError, checkpoint.CheckpointError) as error:
         return str(error)
@@ -135,10 +135,10 @@ def need(spec: RunSpec, sample_metrics: Any) -> tuple[float, str, float]:
 
 
 def _restore(trial: Trial, checkpoints: list[str]) -> bool:
-    """Load the first whole checkpoint. Return False if there is none."""
+    """Load the first complete checkpoint of the list. Return False if none is complete."""
     for place in checkpoints:
         with storage.local(place) as folder:
-            if checkpoint.whole(folder):
+            if checkpoint.is_complete(folder):
                 trial.load(folder)
                 return True
     return False
