@@ -52,7 +52,7 @@ def plan(
     steps_per_level: int = 0,
     denoise: bool = True,
 ) -> Schedule:
-    """Return the schedule that fits into `nfe` network evaluations. Too many levels are thinned out evenly.
+    """Return the schedule that fits into `nfe` network evaluations. If there are too many levels, thin them evenly.
 
     A `step_lr` above 0 overrides `step_size` (relax), and `steps_per_level` above 0 overrides the budget.
     """
