@@ -37,9 +37,9 @@ class Allowance(NamedTuple):
     cpu: float
     gpu: float
     retries: int = 0
-    """Times that it may be started again."""
+    """Number of times that the trial may be started again."""
     progressed: bool = False
-    """True if it has written a checkpoint since its last failure. Then a lost worker uses up no retry."""
+    """True if the trial has written a checkpoint since its last failure. Then a lost worker uses up no retry."""
 
 
 class TuneTrial(Trial):

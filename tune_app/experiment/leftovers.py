@@ -12,7 +12,7 @@ from tune_app.experiment.records import Records, TrialRecord
 
 
 def remove_leftovers(experiment: Experiment, log: EventLog, records: Records, address: str | None) -> None:
-    """Remove old requests, temporary files, and checkpoints of unfinished trials that the log does not name.
+    """Remove old requests, temporary files, and those checkpoints of unfinished trials that are not logged.
 
     A complete checkpoint of a trial's last report is logged instead: the driver died before it could log it.
     """

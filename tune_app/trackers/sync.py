@@ -22,7 +22,7 @@ READ_SECONDS, POLL_SECONDS = 0.5, 10.0
 def sync(experiment: Experiment, *, new: bool = False) -> None:
     """Send to W&B what it lacks, or with `new` everything into a new Sweep.
 
-    Raise InputError without a key, and TuneAppError if something could not be sent.
+    Raise InputError if there is no key, and TuneAppError if something could not be sent.
     """
     check_key(wandb_account())
     with resume_lock(experiment.folder, WANDB_LOCK), _stdout_for_us() as say:
@@ -37,7 +37,7 @@ def sync(experiment: Experiment, *, new: bool = False) -> None:
 
 
 def follow(experiment: Experiment) -> bool:
-    """Send the log as it grows until standard input closes, as it does when the driver ends.
+    """Send the log as it grows, until standard input closes. The end of the driver closes it.
 
     Return True if everything was sent.
     """
