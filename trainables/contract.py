@@ -60,7 +60,7 @@ class Evaluation:
     sampling: dict[str, Scalar] = field(default_factory=dict)
     """The best sampling setting, as the space names it."""
     settled: dict[str, Scalar] = field(default_factory=dict)
-    """That setting as it was used, see ImageModel.settled."""
+    """The same setting with its derived values, see ImageModel.settled."""
     curve: list[dict[str, Scalar]] = field(default_factory=list)
     """Every sampling setting tried, with its metrics. A value that was used instead of the named one is `used_NAME`."""
     levels: list[dict[str, Scalar]] = field(default_factory=list)

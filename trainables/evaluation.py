@@ -31,7 +31,7 @@ class Drawn:
     sampling: Mapping[str, Scalar]
     """The setting as the space names it."""
     settled: Mapping[str, Scalar]
-    """The setting as it was used."""
+    """The setting with its derived values."""
     metrics: dict[str, float]
     nonfinite: int
     """Number of images with a value that is not finite."""

@@ -225,7 +225,7 @@ def _size(tensors: Tensors, name: str) -> int:
 
 
 def _tensors(path: Path) -> tuple[str, dict[str, Tensor], list[str]]:
-    """Return the key of the weights in `path`, the weights in float32, and the names of everything else beside them."""
+    """Return the key of the weights in `path`, the weights in float32, and the names of all other entries."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise CheckpointError(f"{path} is not a regular file")

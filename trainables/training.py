@@ -78,7 +78,7 @@ class ImageRun:
         )
 
     def evaluated_network(self) -> nn.Module:
-        """Return the network to evaluate, in evaluation mode: averaged weights, or the trained ones if ema is 0."""
+        """Return the network to evaluate, in evaluation mode: averaged weights, or the trained weights if ema is 0."""
         return (self._ema.network if self._ema else self.network).eval()
 
     def step(self, x: Tensor) -> dict[str, Tensor]:

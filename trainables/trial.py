@@ -36,7 +36,7 @@ class Recheck:
     sampling: dict[str, Scalar]
     """Best sampling setting at the larger budget, chosen on separate draws."""
     settled: dict[str, Scalar]
-    """That setting as it was used."""
+    """The same setting with its derived values."""
     draws: list[dict[str, float]]
     """Metrics of each draw at the larger budget."""
     same: list[dict[str, float]]

@@ -165,7 +165,7 @@ def join(address: str) -> None:
     if address.startswith("ray://"):
         raise InputError(
             f"--address {address}: Ray's client cannot run a sweep, because the driver writes the sweep's log",
-            hint="use `tune_app submit SPACE --address http://HEAD:8265`, or --address host:port on a node of it",
+            hint="use `tune_app submit SPACE --address http://HEAD:8265`, or --address host:port on one of its nodes",
         )
     os.environ.update({**FOR_EVERY_CLUSTER, **FOR_A_JOINED_CLUSTER})
     use_token()
@@ -214,7 +214,7 @@ def _connect(**arguments: Any) -> None:
             theirs, ours = lines[1:3], lines[4:6]
             raise InputError(
                 f"--address {where}: the cluster runs {', '.join(theirs)}; this process {', '.join(ours)}",
-                hint="both must be the same; `tune_app submit` runs the sweep with the cluster's version",
+                hint="the versions must be equal; `tune_app submit` runs the sweep with the cluster's version",
             ) from None
         if where == "local":
             raise InputError(f"Ray did not start on this machine: {lines[0]}") from None
@@ -290,7 +290,7 @@ def _check_fits(resources: ResourcesConfig, nodes: list[Node], where: str) -> No
     asked = {"CPU": resources.cpu, "GPU": resources.gpus}
     raise InputError(
         f"resources: a trial asks for {described([asked])}, but {where} has {described(nodes)}",
-        hint="lower them, for instance with --set resources.gpu=0 --set resources.cpu=1, or use --profile laptop",
+        hint="lower the resources with --set resources.gpu=0 --set resources.cpu=1, or use --profile laptop",
     )
 
 

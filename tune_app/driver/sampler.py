@@ -47,7 +47,7 @@ def shuffled_grid(config: SweepConfig) -> list[dict[str, Scalar]]:
 
 
 class TrainingSampler(optuna.samplers.BaseSampler):
-    """Sampler of the training-stage parameters. Finished trials also carry sampling-stage ones, which it ignores.
+    """Sampler of the training-stage parameters. It ignores finished trials' sampling-stage parameters.
 
     The space tells which parameters are proposed together. Optuna would look for them in every trial of the study, for
     each proposal. In a long study the sampler sees only the best and the newest trials, so proposals do not get slower.

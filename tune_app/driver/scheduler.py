@@ -28,7 +28,7 @@ MOST_TUNE_TRIALS = 256
 
 
 def make_rung_book(session: Session) -> RungBook:
-    """Return ASHA's rung book, filled from the log. Its values have a sign that makes lower ones better."""
+    """Return ASHA's rung book, filled from the log. Values are negated if higher is better."""
     config = session.config
     trust = config.scheduler.trust
     book = RungBook(config.rungs, config.scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None)

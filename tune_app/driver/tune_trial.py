@@ -20,7 +20,7 @@ MOST_CHARACTERS = 300
 
 
 class Failure(NamedTuple):
-    """Why a worker's call failed."""
+    """Reason for which a worker's call failed."""
 
     kind: FailureKind
     message: str
@@ -32,7 +32,7 @@ class Failure(NamedTuple):
 
 
 class Allowance(NamedTuple):
-    """What a trial may use."""
+    """Resources and retries that a trial may use."""
 
     cpu: float
     gpu: float
@@ -58,7 +58,7 @@ class TuneTrial(Trial):
         self.grown = False
         """True if the trial gets a larger share of a GPU after the last failure."""
         self.lost_because = ""
-        """Why we ended the worker, if we did."""
+        """Reason for which we ended the worker, empty if we did not."""
         super().__init__(
             RayWorker.__name__,
             config=worker_config,

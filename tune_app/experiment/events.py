@@ -199,7 +199,7 @@ class Reported(TrialEvent):
     decision: Annotated[Decision, Expected(_list_of_words(*get_args(Decision)))]
     """The decision taken on this report."""
     reason: Text = ""
-    """Why the trial stops, if neither ASHA nor max_kimg stopped it: `budget` or `person`."""
+    """`budget` or `person` if one of them stopped the trial, empty if not."""
     trusted: Annotated[bool | None, Expected("true, false or null")] = None
     """True if the rung was trusted at this report. Absent at the last rung and between rungs."""
     checkpoint: Annotated[CheckpointPath | None, Expected("a path trials/TRIAL/FILE")] = None

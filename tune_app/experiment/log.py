@@ -131,7 +131,7 @@ def _check_order(event: Event, unfinished: dict[str, bool]) -> None:
     match event:
         case Asked(trial=trial):
             if trial != f"{len(unfinished):04d}":
-                raise ValueError(f"`asked`: trial {trial} comes where trial {len(unfinished):04d} is next")
+                raise ValueError(f"`asked`: trial {trial} was asked for, but trial {len(unfinished):04d} is next")
             unfinished[trial] = True
         case Rechecked(trial=trial):
             if unfinished.get(trial) is not False:

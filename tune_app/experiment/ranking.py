@@ -99,7 +99,7 @@ class TrialResult:
     params: dict[str, Scalar]
     """Parameters of the trial, with the best sampling setting."""
     settled: dict[str, Scalar]
-    """The sampling setting as it was used, with derived values such as the raw step."""
+    """The sampling setting with its derived values, such as the raw step size."""
     pictures: dict[str, str]
     checkpoint: str | None
     """The checkpoint written at `kimg`, relative to the experiment; None if it is missing."""

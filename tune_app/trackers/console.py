@@ -1,4 +1,4 @@
-"""The console of a running sweep: nothing, or one plain line per event. live_table.py has the table."""
+"""The console of a running sweep: nothing, or one plain line per event. The table is in live_table.py."""
 
 import sys
 import time

@@ -37,7 +37,7 @@ def sync(experiment: Experiment, *, new: bool = False) -> None:
 
 
 def follow(experiment: Experiment) -> bool:
-    """Send the log as it grows, until standard input closes. The end of the driver closes it.
+    """Send the log as it grows, until standard input closes because the driver ends.
 
     Return True if everything was sent.
     """

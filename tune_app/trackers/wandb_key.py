@@ -1,4 +1,4 @@
-"""Where W&B finds its key, and the host and mode that its own settings name."""
+"""The place of the W&B key, and the host and mode in W&B's own settings."""
 
 from __future__ import annotations
 
