@@ -63,7 +63,7 @@ class _Searched(BaseModel):
     type: str
     """float, int or categorical."""
     stage: Literal["training", "sampling"] = "training"
-    """`sampling`: never touches the weights, so it is searched inside each evaluation and costs no training."""
+    """A `sampling` parameter does not change the weights, so each evaluation searches it without more training."""
     when: dict[str, Allowed] = Field(default_factory=dict)
     """Searched only while these other parameters have these values, or one of a list of values."""
 

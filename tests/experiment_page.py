@@ -16,10 +16,10 @@ FILES = {
     "trials/ID/NAME-KIMG.png": "Pictures of an evaluation: samples and the model's own. `NAME-final.png` comes from "
     "the re-evaluation.",
     "trials/ID/error.txt": "The traceback of the last failure.",
-    "trials/ID/worker.log": "What the trial's workers printed before its last failure, if they ran on a private "
+    "trials/ID/worker.log": "Output of the trial's workers before its last failure, if they ran on a private "
     "Ray. A cluster's dashboard has the output of its workers.",
     "real-images.png": "Held-out images, as many and as large as the samples of a trial.",
-    "driver.log": "Every line that the driver said, with its UTC time.",
+    "driver.log": "Every line that the driver printed, with its UTC time.",
     "summary.json": "The answer, written at the end of every session. `run --json` and `best --json` print it.",
     "wandb.json": "The W&B Sweep of the experiment, and the runs that W&B has completely.",
     ".lock": "The resume lock. It names the process that runs the experiment.",

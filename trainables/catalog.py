@@ -24,7 +24,7 @@ class Parameter:
     """Exclusive lower bound."""
     choices: tuple[Scalar, ...] = ()
     stage: str = "training"
-    """`sampling`: never touches the weights, so it may be searched inside a rung's evaluation."""
+    """`training` or `sampling`. A sampling parameter leaves the weights alone, so a rung's evaluation can search it."""
 
     def complaint(self, value: Scalar) -> str | None:
         """Return why `value` is refused, or None."""
@@ -47,13 +47,13 @@ class Metric:
 
     help: str
     warning: str = ""
-    """Why a sweep on it may mislead; printed and recorded."""
+    """Why a sweep on this metric may mislead. The warning is printed and recorded."""
     maximize: bool = False
-    """Whether more of it is better."""
+    """True if higher values are better."""
     data: str = ""
-    """The only data set that has it; empty: every one."""
+    """The only data set that has this metric; empty if every data set has it."""
     chooses: bool = False
-    """Whether the sampling setting of an evaluation can be chosen by it: it is one of the samples'."""
+    """True if the metric depends on the samples, so it can pick the best sampling setting."""
 
 
 @dataclass(frozen=True)
@@ -66,22 +66,22 @@ class Model:
     metrics: Mapping[str, Metric]
     uses_images: bool = True
     descending: Sequence[tuple[str, str]] = ()
-    """Pairs of parameters of which the first must be larger than the second."""
+    """Pairs of parameters. The first of a pair must be larger than the second."""
     version: int = 1
     """Raise this when the same RunSpec gives other numbers. Experiments of another version are not resumed."""
 
 
 TRAINING = {
     "lr": Parameter(1e-3, "Adam's learning rate", above=0, high=1),
-    "batch_size": Parameter(128, "images a step", low=2, high=8192),
+    "batch_size": Parameter(128, "images per step", low=2, high=8192),
     "ema": Parameter(
-        0.999, "decay of the averaged weights that are evaluated; 0 evaluates the raw ones", low=0, high=0.99999
+        0.999, "decay of the averaged weights, which are evaluated; 0 evaluates the raw weights", low=0, high=0.99999
     ),
     "ema_warmup": Parameter(True, "decay min(ema, (1 + t) / (10 + t)) at step t", choices=(True, False)),
     "clip": Parameter(1.0, "largest gradient norm; 0 does not clip", low=0),
 }
 LOSS_TRAP = "a training loss falls with {} by construction; trials do not compare by it. Sweep on `kid`."
-NOT_SAMPLES = "it says nothing of samples: {}"
+NOT_SAMPLES = "it says nothing about the samples: {}"
 OF_SAMPLES = {
     "kid": Metric("kernel inception distance of samples to held-out images (unbiased)", chooses=True),
     "kid_alt": Metric("the same on the other feature set", chooses=True),
@@ -92,19 +92,22 @@ OF_SAMPLES = {
     ),
     "diversity": Metric(
         "mean distance of two samples over that of two real images",
-        "1 is right, and noise has more: a sweep on it finds noise.",
+        "the right value is 1. Noise has a higher value, so a sweep on it finds noise.",
         maximize=True,
     ),
 }
 COST = {
-    "seconds": Metric("training and evaluation so far, on the machine's clock", NOT_SAMPLES.format("idle is best."))
+    "seconds": Metric(
+        "training and evaluation so far, on the machine's clock",
+        NOT_SAMPLES.format("a trial that does nothing is best."),
+    )
 }
 BPD = Metric(
-    "held-out bits a dimension, a bound on the likelihood of 8-bit images",
-    NOT_SAMPLES.format("it is a guide to learning, and blind to the sampler."),
+    "held-out bits per dimension, a bound on the likelihood of 8-bit images",
+    NOT_SAMPLES.format("it shows how well a network learns, and does not depend on the sampler."),
 )
-ALONE = "reconstruction alone is best where beta is lowest."
-CODES = "it judges the code; take it beside kid."
+ALONE = "reconstruction is best where beta is lowest."
+CODES = "it judges the code. Use it together with kid."
 
 NCSN = Model(
     run="trainables.ncsn.task:build",
@@ -112,14 +115,14 @@ NCSN = Model(
         **TRAINING,
         "sigma_begin": Parameter(1.0, "largest noise level, images in [0, 1]", above=0, high=1000),
         "sigma_end": Parameter(0.01, "smallest noise level", above=0, high=1000),
-        "num_scales": Parameter(50, "noise levels, geometric", low=1, high=10000),
+        "num_scales": Parameter(50, "number of noise levels, in a geometric sequence", low=1, high=10000),
         "arch": Parameter("unet", "network", choices=("unet", "refinenet")),
         "width": Parameter(128, "channels of the first stage", low=4, high=1024),
         "groups": Parameter(
             32, "groups of the U-Net's GroupNorm, lowered to a divisor of the channels", low=1, high=1024
         ),
         "conditioning": Parameter(
-            "log_sigma", "what the network is told of the noise level", choices=("log_sigma", "sigma")
+            "log_sigma", "form in which the network gets the noise level", choices=("log_sigma", "sigma")
         ),
         "input_scaling": Parameter(True, "scale input and output by the noise level", choices=(True, False)),
         "mean_loss": Parameter(True, "divide the loss by its dimension before clipping", choices=(True, False)),
@@ -141,7 +144,7 @@ NCSN = Model(
         ),
         "step_lr": Parameter(
             0.0,
-            "raw Langevin step, x += a s + sqrt(2a) z at the last level; 0 takes step_size",
+            "raw Langevin step, x += a s + sqrt(2a) z at the last level; 0 uses step_size",
             low=0,
             high=10,
             stage="sampling",
@@ -164,7 +167,7 @@ NCSN = Model(
     metrics={
         **OF_SAMPLES,
         "bpd": BPD,
-        "bpd_ct": Metric("bpd as if the noise levels were endless: compares networks whatever num_scales", BPD.warning),
+        "bpd_ct": Metric("bpd in the limit of many noise levels: compares networks with any num_scales", BPD.warning),
         **COST,
         "loss": Metric("held-out denoising loss", LOSS_TRAP.format("the noise range")),
     },
@@ -183,21 +186,23 @@ BETA_VAE = Model(
         "likelihood": Parameter(
             "gaussian", "reconstruction term: summed squared error or cross entropy", choices=("gaussian", "bernoulli")
         ),
-        "kl_warmup_kimg": Parameter(0.0, "the KL weight rises linearly to beta over so many kimg", low=0),
+        "kl_warmup_kimg": Parameter(0.0, "kimg over which the KL weight rises linearly to beta", low=0),
     },
     metrics={
         **OF_SAMPLES,
         "bpd": BPD,
         **COST,
         "loss": Metric("held-out reconstruction + beta KL", LOSS_TRAP.format("beta")),
-        "recon_mse": Metric("squared error of a pixel, reconstructions", NOT_SAMPLES.format(ALONE)),
-        "psnr": Metric("the same in dB", NOT_SAMPLES.format(ALONE), maximize=True),
+        "recon_mse": Metric("mean squared error per pixel of reconstructions", NOT_SAMPLES.format(ALONE)),
+        "psnr": Metric("PSNR of reconstructions in dB", NOT_SAMPLES.format(ALONE), maximize=True),
         "recon_loss": Metric("held-out reconstruction term", NOT_SAMPLES.format(ALONE)),
-        "kl": Metric("KL of code and prior in nats", NOT_SAMPLES.format("a code that tells nothing is best.")),
+        "kl": Metric(
+            "KL of code and prior in nats", NOT_SAMPLES.format("it is lowest for a code that carries no information.")
+        ),
         "active_units": Metric("latent dimensions in use", NOT_SAMPLES.format("more is not better."), maximize=True),
         "mig": Metric(
             "mutual information gap",
-            "a code that has nearly collapsed can have a high one.",
+            "it can be high even if the latent code has nearly collapsed.",
             maximize=True,
             data="shapes",
         ),
@@ -211,13 +216,13 @@ BRANIN = Model(
         "x1": Parameter(0.0, "first coordinate", low=-5, high=10),
         "x2": Parameter(5.0, "second coordinate", low=0, high=15),
         "bias": Parameter(30.0, "height of the bias that falls to 0 at max_kimg", low=0, high=1e6),
-        "step_seconds": Parameter(0.0, "pretended work a report, in seconds", low=0, high=3600),
+        "step_seconds": Parameter(0.0, "simulated work per report, in seconds", low=0, high=3600),
     },
     metrics={"value": Metric("Branin plus the bias of its fidelity")},
     uses_images=False,
 )
 PAIRS = (("kid", "recon_mse"), ("kid", "factorvae"), ("kid", "seconds"))
-"""Objectives that pull against each other without being one curve by construction, as recon_mse and kl are."""
+"""Pairs of objectives that conflict. recon_mse and kl are no pair: by construction, every beta lies on their front."""
 MODELS: Mapping[str, Model] = {"ncsn": NCSN, "beta_vae": BETA_VAE, "branin": BRANIN}
 
 

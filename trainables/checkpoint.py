@@ -1,4 +1,4 @@
-"""A checkpoint: a folder of two files, written whole or not at all, with weights and plain data only."""
+"""A checkpoint: a folder of two files, written completely or not at all, with weights and plain data only."""
 
 import json
 import pickle
@@ -32,14 +32,14 @@ class UnwritableError(OSError):
 
 
 def name_at(images: int) -> str:
-    """Return the name of the checkpoint after `images`. Repeated work gets the same name and replaces it."""
+    """Return the name of the checkpoint after `images`. Repeated work replaces the checkpoint of the same name."""
     return f"checkpoint_{images:09d}"
 
 
 def write(folder: Path, state: dict[str, Any], about: dict[str, Any]) -> None:
-    """Write `state` (tensors, plain data) and `about` (JSON) as the folder `folder`, whole or not at all.
+    """Write `state` (tensors, plain data) and `about` (JSON) as the folder `folder`, completely or not at all.
 
-    The parent folder is made if needed, its own parent is not. Raise UnwritableError.
+    Make the parent folder if it is missing, but not the folder above it. Raise UnwritableError.
     """
     try:
         _write(Path(folder), state, about)
@@ -63,10 +63,10 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
 
 
-def whole(folder: Path) -> bool:
-    """Return True if `folder` is exactly a checkpoint as `write` makes it. Load nothing and never raise.
+def is_complete(folder: Path) -> bool:
+    """Return True if `folder` is a complete checkpoint, exactly as `write` makes it. Load nothing and never raise.
 
-    A third file is refused, because Ray would unpickle one with a certain name, and so is a link.
+    Return False for a link, and for a folder with a third file: Ray would unpickle a file with a certain name.
     """
     folder = Path(folder)
     try:
@@ -77,7 +77,7 @@ def whole(folder: Path) -> bool:
 
 
 def _verified(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the file of the state, after checking its SHA-256, and the description."""
+    """Check the SHA-256 of the state file. Return the file and the description."""
     try:
         about = json.loads(_text(folder / ABOUT))
         digest = about.pop("sha256")
@@ -102,14 +102,14 @@ def _text(path: Path) -> str:
 
 
 def _regular(path: Path) -> Path:
-    """Return `path`. Raise CheckpointError if it is no regular file: reading a pipe or a device may never end."""
+    """Return `path`. Raise CheckpointError if it is not a regular file: reading a pipe or a device may never end."""
     if not stat.S_ISREG(path.lstat().st_mode):
         raise CheckpointError(f"{path} is not a regular file")
     return path
 
 
 def _save(state: dict[str, Any], folder: Path) -> Path:
-    """Write the state and return its file: JSON for a run without torch, which takes seconds to import."""
+    """Write the state and return its file. A run without torch gets JSON, because torch takes seconds to import."""
     if "torch" not in sys.modules:
         (folder / PLAIN_STATE).write_text(json.dumps(state), encoding="utf-8")
         return folder / PLAIN_STATE
@@ -132,7 +132,9 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def refuse_zip_bomb(file: Path) -> None:
-    """Raise BadZipFile if the archive would unpack to more bytes than it has. torch never compresses its archives."""
+    """Raise BadZipFile if the archive would unpack to more bytes than the file has. torch never compresses."""
     with zipfile.ZipFile(file) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
-            raise zipfile.BadZipFile("it would unpack to more than was ever written")
+            raise zipfile.BadZipFile(
+                "the archive would unpack to more bytes than the file has, so it is damaged or not written by torch"
+            )

@@ -19,7 +19,7 @@ Scalar = bool | int | float | str
 
 @dataclass(frozen=True)
 class DataSpec:
-    """The images: name of the data set, side of an image in pixels, and DIR for `folder`."""
+    """The images: name of the data set, side of an image in pixels, and the path if the data set is `folder`."""
 
     name: str = "cifar10"
     resolution: int = 32
@@ -48,7 +48,7 @@ class RunSpec:
     sampling: tuple[Mapping[str, Scalar], ...] = ({},)
     """Sampling settings tried at each rung. Each has all sampling-stage parameters of the model."""
     final_sampling: tuple[Mapping[str, Scalar], ...] = ({},)
-    """The same at max_kimg."""
+    """Sampling settings tried at max_kimg."""
     max_kimg: float = 1.0
 
 
@@ -60,7 +60,7 @@ class Evaluation:
     sampling: dict[str, Scalar] = field(default_factory=dict)
     """The best sampling setting, as the space names it."""
     settled: dict[str, Scalar] = field(default_factory=dict)
-    """That setting as it was used, see ImageModel.settled."""
+    """The same setting with its derived values, see ImageModel.settled."""
     curve: list[dict[str, Scalar]] = field(default_factory=list)
     """Every sampling setting tried, with its metrics. A value that was used instead of the named one is `used_NAME`."""
     levels: list[dict[str, Scalar]] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Evaluation:
     pictures: dict[str, bytes] = field(default_factory=dict)
     """PNG files by name: samples, reconstructions, traversal, interpolation."""
     features: str = ""
-    """Name and fingerprint of the features behind kid and fd. Values of different features do not compare."""
+    """Name and fingerprint of the features behind kid and fd. Do not compare values of different features."""
 
 
 class Judgement(NamedTuple):
@@ -85,14 +85,14 @@ class Run(Protocol):
     def train(self, images: int) -> dict[str, float]:
         """Train on about `images` more images and return the mean of each loss, `loss` first. Raise NonFiniteError.
 
-        A run may go on to the end of its batch, and takes that off the next call.
+        A run may go on to the end of its batch, and trains that much less in the next call.
         """
         ...
 
     def evaluate(self, *, final: bool, sample_metrics: Any = None, spec: RunSpec | None = None) -> Evaluation:
         """Evaluate on held-out images; `final` uses final_samples and final_sampling. Raise NonFiniteError.
 
-        `sample_metrics` measures the samples of runs that draw any (sample_metrics.py); None is the default.
+        `sample_metrics` (sample_metrics.py) measures the samples, if the run draws any. None selects the default.
         `spec` replaces the run's own seed, sampling and number of samples.
         """
         ...
@@ -129,18 +129,19 @@ class ImageModel(Protocol):
         ...
 
     def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
-        """Return a sampling setting as it is used, with derived values such as the raw step."""
+        """Return the sampling setting with its derived values added, such as the raw step size."""
         ...
 
     def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
-        """Return the model's own metrics of held-out images x (N, C, H, W): `loss` (after any warm-up), `bpd` and more.
+        """Return the model's own metrics on held-out images x (N, C, H, W), such as `loss` and `bpd`.
 
-        Fits use the first half of x and are judged on the second. `factors` is int64 (N, F), or None if unknown.
+        `loss` uses the weights that apply after warm-up. Anything that must be fitted is fitted on the first half of x
+        and scored on the second. `factors` is int64 (N, F), or None if unknown.
         """
         ...
 
     def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:
-        """Return pictures beside the samples, by name. x: some held-out images (N, C, H, W)."""
+        """Return the model's pictures by name, in addition to the samples. x: some held-out images (N, C, H, W)."""
         ...
 
 

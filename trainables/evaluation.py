@@ -18,7 +18,7 @@ from trainables.progress import report
 from trainables.sample_metrics import SampleMetrics
 
 CHUNK = 256
-"""Images a network sees at a time. Part of the numbers: a chain's noise is drawn a chunk at a time."""
+"""Images that are sampled at a time. It affects the numbers, because the noise is drawn chunk by chunk."""
 JUDGED_IMAGES = 1024
 SAMPLES_SHOWN, COLUMNS = 64, 8
 HELD_OUT_SHOWN = 32
@@ -32,10 +32,10 @@ class Drawn:
     sampling: Mapping[str, Scalar]
     """The setting as the space names it."""
     settled: Mapping[str, Scalar]
-    """The setting as it was used."""
+    """The setting with its derived values."""
     metrics: dict[str, float]
     nonfinite: int
-    """Images that hold a value which is not a number."""
+    """Number of images with a value that is not finite."""
     shown: Tensor
     """The first few samples, uint8."""
 
@@ -73,10 +73,10 @@ def evaluate(
     final: bool,
     seed: int,
 ) -> Evaluation:
-    """Judge held-out images, and measure the distance of samples to real images for every sampling setting.
+    """Return the model's own metrics on held-out images, and the sample metrics of the best sampling setting.
 
-    The best setting is the result. `network` is left in evaluation mode. Raise NonFiniteError if a weight, a loss or
-    the samples of every setting are not finite.
+    Samples are drawn and measured for every setting. `network` is left in evaluation mode. Raise NonFiniteError if a
+    weight, a loss or the samples of every setting are not finite.
     """
     began = time.perf_counter()
     network.eval()
@@ -102,7 +102,7 @@ def evaluate(
 
 
 def _row(drawn: Drawn) -> dict[str, Scalar]:
-    """Return a setting with its metrics, and with the values that were used instead of those that it names."""
+    """Return a row of the curve: the setting, each used value that differs from the setting's, and the metrics."""
     named, used = drawn.sampling, drawn.settled
     derived = {f"used_{name}" if name in named else name: used[name] for name in used if used[name] != named.get(name)}
     return {**named, **derived, **drawn.metrics}
@@ -118,7 +118,7 @@ def _try(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int)
 
 
 def _draw(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> tuple[Tensor, int]:
-    """Return samples uint8 (count, C, H, W), rounded as in a file, and the number of samples that are not finite."""
+    """Return samples uint8 (count, C, H, W), rounded as in a file, and the number of samples that were not finite."""
     generator = subject.generator()
     chunks: list[Tensor] = []
     nonfinite = 0

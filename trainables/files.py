@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, a lock between processes, and the hash of a file."""
+"""Files and folders that are written completely or not at all, a lock between processes, and the hash of a file."""
 
 import fcntl
 import hashlib
@@ -15,7 +15,7 @@ UNFINISHED = ".unfinished-"
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Write a file whole or not at all, and flush it to disk."""
+    """Write a file completely or not at all, and flush it to disk."""
     temporary = _temporary(path)
     with temporary.open("wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -25,15 +25,15 @@ def write_file(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, document: object) -> None:
-    """Write a JSON file whole or not at all. Raise ValueError for a number that JSON cannot hold."""
+    """Write a JSON file completely or not at all. Raise ValueError for a number that JSON cannot hold."""
     write_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder to write into. At the end of the block it becomes `folder`; after an error it vanishes.
+    """Yield an empty folder to write into. At the end of the block, rename it to `folder`; after an error, remove it.
 
-    A folder that is already there is replaced. Files, folder and parent are flushed to disk.
+    Replace a `folder` that already exists. Flush the files, the folder and its parent to disk.
     """
     temporary = _temporary(folder)
     temporary.mkdir()

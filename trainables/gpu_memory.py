@@ -28,7 +28,7 @@ class Need(NamedTuple):
 
 
 def need(spec: RunSpec, sample_metrics: SampleMetrics | None, reading: Callable[[], Need] | None = None) -> Need:
-    """Return the peak memory of a run in a few steps and an evaluation. The cache keeps it for each kind of GPU.
+    """Return the peak memory of a run over a few training steps and an evaluation. Cache it for each kind of GPU.
 
     Raise torch.OutOfMemoryError if a whole GPU is too small.
     """
@@ -45,11 +45,11 @@ def need(spec: RunSpec, sample_metrics: SampleMetrics | None, reading: Callable[
     with suppress(NonFiniteError):  # the memory was used all the same
         run.train(STEPS * int(small.params.get("batch_size", 1)))
         run.evaluate(final=False, sample_metrics=sample_metrics)
-    found = reading()
+    measured = reading()
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_file(kept, dumps(found))
-    return found
+        write_file(kept, dumps(measured))
+    return measured
 
 
 def gpu_memory() -> Need:

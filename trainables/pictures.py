@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 CELL = 64
-"""Pixels that an image is enlarged to, about."""
+"""Approximate side in pixels to which an image is enlarged."""
 
 
 def png(images: Tensor, columns: int, scale: int | None = None) -> bytes:

@@ -18,7 +18,7 @@ def has_native_bfloat16(device_type: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device_type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    # oneDNN says yes from AVX-512 on, and then converts: only these two multiply bfloat16 themselves
+    # oneDNN says yes for every CPU with AVX-512, but only these two extensions multiply bfloat16 natively
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -29,10 +29,10 @@ def autocast(device: torch.device | str) -> torch.autocast:
 
 
 def usage(device: torch.device) -> dict[str, float]:
-    """Return the peak memory in GB and the share of time in which kernels ran, in percent; nothing for a CPU."""
+    """Return the GPU's peak memory in GB and its utilization in percent. Return nothing for a CPU."""
     if device.type != "cuda":
         return {}
-    found = {"gpu_memory_gb": torch.cuda.max_memory_allocated(device) / 1e9}
+    readings = {"gpu_memory_gb": torch.cuda.max_memory_allocated(device) / 1e9}
     with suppress(Exception):  # needs the nvidia-ml-py package, and a driver that answers
-        found["gpu_utilization"] = float(torch.cuda.utilization(device))
-    return found
+        readings["gpu_utilization"] = float(torch.cuda.utilization(device))
+    return readings

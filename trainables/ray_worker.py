@@ -21,7 +21,7 @@ from trainables.trial import Recheck, Trial, images
 
 PARKED_SECONDS, WARM_SECONDS, PROGRESS_SECONDS = 0.2, 0.02, 0.2
 BEGINS = "tune_app trial "
-"""A worker prints this and the trial's id when it begins a trial, so that its output can be told apart by trial."""
+"""A worker prints this and the trial's id when it begins a trial, so that its output can be split by trial."""
 
 
 class RayWorker(tune.Trainable):
@@ -72,7 +72,7 @@ class RayWorker(tune.Trainable):
             report = self.trial.advance()
         except NonFiniteError as error:
             return {"failed": str(error)}
-        with suppress(OSError):  # a storage that does not answer for a moment asks for nothing
+        with suppress(OSError):  # a storage that does not answer is asked again at the next report
             self._parked = storage.exists(self._park_file)
         due = report.rung or self._parked or self.trial.images - self._saved >= self._least
         # a Report, because Tune would flatten a dict; our own checkpoint, because Tune's are not written atomically
@@ -88,7 +88,7 @@ class RayWorker(tune.Trainable):
 
 
 class Prepared(NamedTuple):
-    """Summary of the data and the sample metrics for the driver. Both stay with the workers."""
+    """Summary of the data and the sample metrics, for the driver. The data and the metrics stay with the workers."""
 
     data: str
     """Fingerprint of the images."""
@@ -128,14 +128,14 @@ def _prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Pre
 def recheck(
     spec: RunSpec, checkpoints: list[str], sample_metrics: Any, threads: int, plan: dict[str, int]
 ) -> Recheck | str:
-    """Re-evaluate the newest whole checkpoint with Trial.recheck(**plan). Return a string if that is impossible."""
+    """Re-evaluate the newest complete checkpoint with Trial.recheck(**plan). Return the reason if it is impossible."""
     _threads(threads)
     trial = Trial(spec, rungs=[spec.max_kimg], report_kimg=spec.max_kimg, sample_metrics=sample_metrics)
     try:
         if not _restore(trial, checkpoints):
-            return "none of its checkpoints is whole"
+            return "none of its checkpoints is complete"
         if trial.images != images(spec.max_kimg):
-            return f"its newest whole checkpoint has {trial.images / 1000:g} kimg, not {spec.max_kimg:g}"
+            return f"its newest complete checkpoint is at {trial.images / 1000:g} kimg, not at {spec.max_kimg:g} kimg"
         return trial.recheck(**plan)
     except (NonFiniteError, checkpoint.CheckpointError) as error:
         return str(error)
@@ -150,10 +150,10 @@ def need(spec: RunSpec, sample_metrics: Any) -> tuple[float, str, float]:
 
 
 def _restore(trial: Trial, checkpoints: list[str]) -> bool:
-    """Load the first whole checkpoint. Return False if there is none."""
+    """Load the first complete checkpoint of the list. Return False if none is complete."""
     for place in checkpoints:
         with storage.local(place) as folder:
-            if checkpoint.whole(folder):
+            if checkpoint.is_complete(folder):
                 trial.load(folder)
                 return True
     return False
@@ -177,7 +177,7 @@ def _check_gpu(spec: RunSpec) -> None:
 
 
 def _threads(count: int) -> None:
-    """Use one thread for each CPU of the trial. Two trials with two threads each on two cores wait for each other."""
+    """Use `count` threads. Trials that use more threads than they have CPUs slow each other down."""
     os.environ["OMP_NUM_THREADS"] = str(count)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)

@@ -25,11 +25,11 @@ from trainables.progress import report
 
 REFERENCE_IMAGES, PAIRED = 2000, 5000
 FID_IMAGES = 50_000
-"""Number of samples from which a Frechet distance on Inception features may be called FID."""
+"""Least number of samples for which a Fréchet distance on Inception features may be called FID."""
 
 
 class FeatureSet(Protocol):
-    """Maps images (N, 3, H, W), uint8 or in [0, 1], to features (N, d). Values of two fingerprints do not compare."""
+    """Maps images (N, 3, H, W), uint8 or in [0, 1], to features (N, d). Compare only values of one fingerprint."""
 
     name: str
     fingerprint: str
@@ -43,17 +43,17 @@ class Measure:
     def __init__(self, features: FeatureSet, reference: Tensor, train: Tensor | None = None) -> None:
         self.name, self.fingerprint = features.name, features.fingerprint
         self.features = features
-        found = features(reference)
-        self._reference = Reference(found)
-        self._moments = moments(found)
+        sharp = features(reference)
+        self._reference = Reference(sharp)
+        self._moments = moments(sharp)
         self._train = (
             None if train is None else moments(torch.cat([features(chunk) for chunk in torch.split(train, 1000)]))
         )
         # an image resembles its own blur, so blurred even images are compared with the odd ones, and vice versa
         soft = features(blurred(reference))
-        halves = [(soft[::2], found[1::2]), (soft[1::2], found[::2])]
+        halves = [(soft[::2], sharp[1::2]), (soft[1::2], sharp[::2])]
         if len(reference) < 2 * FEWEST:
-            halves = [(soft, found)]
+            halves = [(soft, sharp)]
         self.blurred = fmean(kid(one, Reference(other)).value for one, other in halves)
 
     @property
@@ -66,12 +66,16 @@ class Measure:
         return kid(features, self._reference)
 
     def frechet(self, features: Tensor) -> dict[str, float]:
-        """Return `fd`, and `fid` too if the convention holds: Inception features, 50,000 images."""
+        """Return the Fréchet distance `fd`.
+
+        Also return `fid` if its reference statistics were prepared (Inception features only) and there are at least
+        50,000 samples.
+        """
         drawn = moments(features)
-        found = {"fd": frechet_distance(self._moments, drawn)}
+        distances = {"fd": frechet_distance(self._moments, drawn)}
         if self._train is not None and len(features) >= FID_IMAGES:
-            found["fid"] = frechet_distance(self._train, drawn)
-        return found
+            distances["fid"] = frechet_distance(self._train, drawn)
+        return distances
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class SampleMetrics:
     main: Measure
     other: Measure | None
     spread: float
-    """Mean Euclidean distance of two held-out images in [0, 1]."""
+    """Mean Euclidean distance between two held-out images in [0, 1]."""
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -92,20 +96,20 @@ class SampleMetrics:
     def cnn(self) -> bytes:
         """Return the weights of the trained features for `build_sample_metrics(saved=...)`, empty if not used."""
         sets = [measure.features for measure in (self.main, self.other) if measure]
-        return next((found.dump() for found in sets if isinstance(found, cnn.Cnn)), b"")
+        return next((features.dump() for features in sets if isinstance(features, cnn.Cnn)), b"")
 
     def measure(self, samples: Tensor) -> dict[str, float]:
         """Return the metrics of samples uint8 (N, C, H, W)."""
         features = self.main.features(samples)
         value, stderr = self.main.kid(features)
-        found = {"kid": value, "kid_stderr": stderr}
+        metrics = {"kid": value, "kid_stderr": stderr}
         if self.main.blurred > 0:  # it is 0 for flat images
-            found["kid_blurs"] = value / self.main.blurred
+            metrics["kid_blurs"] = value / self.main.blurred
         if self.other:
-            found["kid_alt"], found["kid_alt_stderr"] = self.other.kid(self.other.features(samples))
+            metrics["kid_alt"], metrics["kid_alt_stderr"] = self.other.kid(self.other.features(samples))
         if self.spread > 0:
-            found["diversity"] = mean_distance(samples) / self.spread
-        return {**found, **self.main.frechet(features)}
+            metrics["diversity"] = mean_distance(samples) / self.spread
+        return {**metrics, **self.main.frechet(features)}
 
 
 def build_sample_metrics(
@@ -113,8 +117,9 @@ def build_sample_metrics(
 ) -> SampleMetrics:
     """Return the sample metrics of a data set. `features`: auto, randconv, cnn or inception:PATH.
 
-    `saved` are the weights of the cnn features that a sweep started with. Without them the cnn is trained once for each
-    data set and kept in the cache folder. `fid` also prepares all training images. Raise FeaturesError.
+    `saved` holds the weights of the cnn features that the sweep started with. Without it, the cnn is trained once for
+    each data set and kept in the cache folder. With `fid`, prepare the reference statistics for FID as well. Raise
+    FeaturesError.
     """
     main, other = _pair(features, labelled=len(data.classes) > 1)
     makers: dict[str, Callable[[], FeatureSet]] = {
@@ -131,7 +136,7 @@ def build_sample_metrics(
 
 @lru_cache(maxsize=2)
 def default_sample_metrics(data: ImageData) -> SampleMetrics:
-    """Return sample metrics with fixed features only, made once for each process: for runs outside a sweep."""
+    """Return sample metrics for runs outside a sweep. Their features are fixed, and each process makes them once."""
     reference = data.held_out[:REFERENCE_IMAGES]
     return SampleMetrics(Measure(randconv.RandConv(), reference), None, mean_distance(reference))
 
@@ -147,13 +152,13 @@ def trained(data: ImageData) -> cnn.Cnn:
                 return cnn.Cnn.load(path.read_bytes())
             except FeaturesError:
                 path.unlink()
-        found = cnn.train(data.train, targets, precision.default_device())
-        write_file(path, found.dump())
-    return found
+        classifier = cnn.train(data.train, targets, precision.default_device())
+        write_file(path, classifier.dump())
+    return classifier
 
 
 def mean_distance(images: Tensor) -> float:
-    """Return the mean Euclidean distance of two of the first PAIRED images uint8 (N, C, H, W), in units of [0, 1]."""
+    """Return the mean Euclidean distance between the first PAIRED images uint8 (N, C, H, W), scaled to [0, 1]."""
     flat = images[:PAIRED].flatten(1).float() / 255
     total = sum(float(torch.cdist(block, flat).double().sum()) for block in torch.split(flat, 500))
     return total / (len(flat) * (len(flat) - 1))

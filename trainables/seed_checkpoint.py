@@ -32,7 +32,7 @@ NUMPY_SCALARS: list[Any] = [
     np.dtype,
     *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")},
 ]
-"""What a file may hold beside weights, such as a best loss. Their pickles run no code."""
+"""Types that a file may hold beside tensors, for instance for its best loss. Unpickling them runs no code."""
 SETTINGS: Mapping[str, Mapping[str, Scalar]] = {
     "ncsn": {
         "sigma_begin": 1.0,
@@ -147,7 +147,7 @@ class ReferenceStage(nn.Module):
 
 
 class _UnfitError(Exception):
-    """The file does not hold a network of the reference."""
+    """The file's tensors do not match any network of the reference project."""
 
 
 def _identify(tensors: Tensors, others: list[str]) -> SeedNetwork:
@@ -189,7 +189,7 @@ def _fitted(model: str, sizes: Mapping[str, Scalar], tensors: Tensors, names: Ma
 
 
 def _network(model: str, params: Mapping[str, Scalar]) -> nn.Module:
-    """Return our network without memory for its weights."""
+    """Return our network, with no memory allocated for its weights."""
     with torch.device("meta"):
         if model == "ncsn":
             return Ncsn(params, mean=0.0, variance=1.0).network
@@ -197,13 +197,13 @@ def _network(model: str, params: Mapping[str, Scalar]) -> nn.Module:
 
 
 def _leaves(modules: Mapping[str, str]) -> dict[str, str]:
-    """Return our name of each tensor of the reference, with the statistics of norms."""
+    """Return a map from our tensor names to the reference's, with the statistics of norm layers."""
     leaves = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     return {f"{ours}.{leaf}": f"{theirs}.{leaf}" for ours, theirs in modules.items() for leaf in leaves}
 
 
 def _padded(tensors: Tensors) -> dict[str, Tensor]:
-    """Pad the frequencies to our number. The reference has half its width of them; the added ones get zero weights."""
+    """Return the tensors with the frequencies padded from width / 2 to our number. Added ones get zero weights."""
     padded, count = dict(tensors), tensors["embed.W"].numel()
     room = FREQUENCIES - count
     if tensors["embed.W"].dim() != 1 or room <= 0:
@@ -225,7 +225,7 @@ def _size(tensors: Tensors, name: str) -> int:
 
 
 def _tensors(path: Path) -> tuple[str, dict[str, Tensor], list[str]]:
-    """Return the key of the weights in `path`, the weights in float32, and the names of everything else beside them."""
+    """Return the key of the weights in `path`, the weights in float32, and the names of all other entries."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise CheckpointError(f"{path} is not a regular file")
@@ -242,7 +242,7 @@ def _tensors(path: Path) -> tuple[str, dict[str, Tensor], list[str]]:
     key, state = _wrapped(content)
     tensors = {name: value for name, value in state.items() if isinstance(name, str) and _plain(value)}
     if sum(tensor.nbytes for tensor in tensors.values()) > size:
-        raise CheckpointError(f"{path}: its tensors would unpack to more than was ever written")
+        raise CheckpointError(f"{path}: its tensors need more bytes than the file has, so it is damaged")
     others = [str(name) for name in state if name not in tensors]
     while tensors and (prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), "")):
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}

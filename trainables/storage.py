@@ -19,7 +19,7 @@ RETRY_SECONDS = (1.0, 5.0, 15.0)
 
 
 class UnreachableError(OSError):
-    """A storage does not answer, so it is unknown what it holds."""
+    """A storage does not answer, so its content is unknown."""
 
 
 def remote(place: str) -> bool:
@@ -34,7 +34,7 @@ def below(place: str, name: str) -> str:
 
 
 def save(place: str, write: Callable[[Path], None]) -> None:
-    """Let `write` make a checkpoint and put it at `place`, which is complete once this returns.
+    """Call `write` to make a checkpoint, and put it at `place`. The checkpoint is complete once this returns.
 
     Raise UnwritableError.
     """
@@ -56,7 +56,7 @@ def local(place: str) -> Iterator[Path]:
     """Yield `place` as a local folder.
 
     A remote place is downloaded and deleted on exit. The folder is empty if there is nothing at `place`. Raise
-    UnreachableError if that is unknown after several tries.
+    UnreachableError if the storage does not answer after several tries.
     """
     if not remote(place):
         yield Path(place)

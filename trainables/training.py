@@ -47,7 +47,7 @@ class ImageRun:
     def train(self, images: int) -> dict[str, float]:
         """Train on `images` more images and return the mean of each loss. Raise NonFiniteError.
 
-        Every batch is whole. The images by which the last one goes too far are taken off the next call.
+        Every batch is full. If the last batch goes beyond `images`, the next call trains that much less.
         """
         self.network.train()
         totals: dict[str, Tensor] = {}
@@ -64,7 +64,7 @@ class ImageRun:
     def evaluate(
         self, *, final: bool, sample_metrics: SampleMetrics | None = None, spec: RunSpec | None = None
     ) -> Evaluation:
-        """Evaluate the averaged weights on held-out images, by `spec` or the run's own. Raise NonFiniteError."""
+        """Evaluate the averaged weights with `spec`, or with the run's own spec if it is None. Raise NonFiniteError."""
         network, spec = self.evaluated_network(), spec or self.spec
         seed = seed_of(spec.seed, "evaluation")
         return evaluate(
@@ -78,7 +78,7 @@ class ImageRun:
         )
 
     def evaluated_network(self) -> nn.Module:
-        """Return the network to evaluate, in evaluation mode: averaged weights, or the trained ones if ema is 0."""
+        """Return the network to evaluate, in evaluation mode: averaged weights, or the trained weights if ema is 0."""
         return (self._ema.network if self._ema else self.network).eval()
 
     def step(self, x: Tensor) -> dict[str, Tensor]:
@@ -212,7 +212,7 @@ def seeded_weights(seed: int) -> Iterator[None]:
 
 
 def seed_of(seed: int, purpose: str) -> int:
-    """Return the seed for one purpose. No two streams of a run coincide, and neighbouring runs share none."""
+    """Return the seed for one purpose, so that each purpose of each run has its own random stream."""
     return int.from_bytes(sha256(f"{seed}/{purpose}".encode()).digest()[:8], "big") >> 1
 
 

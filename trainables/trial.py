@@ -36,7 +36,7 @@ class Recheck:
     sampling: dict[str, Scalar]
     """Best sampling setting at the larger budget, chosen on separate draws."""
     settled: dict[str, Scalar]
-    """That setting as it was used."""
+    """The same setting with its derived values."""
     draws: list[dict[str, float]]
     """Metrics of each draw at the larger budget."""
     same: list[dict[str, float]]
@@ -46,7 +46,7 @@ class Recheck:
 
 
 class Trial:
-    """Trains the run of `spec` from mark to mark: every `report_kimg` and at each rung. The last rung is the end.
+    """Trains the run of `spec` from mark to mark: every `report_kimg`, and every rung. The last rung is the end.
 
     `sample_metrics` measures the samples; None is the default.
     """
@@ -68,7 +68,7 @@ class Trial:
         return self.images >= self._end
 
     def advance(self) -> Report:
-        """Train to the next mark and return its report. Raise NonFiniteError for losses or samples not finite."""
+        """Train to the next mark and return its report. Raise NonFiniteError if losses or samples are not finite."""
         began = time.perf_counter()
         mark = self._next_mark()
         losses = self.run.train(mark - self.images)
@@ -111,12 +111,10 @@ class Trial:
         """
         began, spec = time.perf_counter(), self.spec
         best = 0
-        if (
-            len(spec.final_sampling) > 1
-        ):  # the best step grows with the budget, so it is chosen again, on separate draws
+        if len(spec.final_sampling) > 1:  # the best step grows with the budget: choose it again, on separate draws
             pilot = replace(spec, final_samples=min(samples, spec.samples), nfe=nfe)
-            found = self._again(pilot, "pilot")
-            best = [row["kid"] for row in found.curve].index(found.metrics["kid"])
+            evaluation = self._again(pilot, "pilot")
+            best = [row["kid"] for row in evaluation.curve].index(evaluation.metrics["kid"])
         more = replace(spec, final_samples=samples, nfe=nfe, final_sampling=(spec.final_sampling[best],))
         full = [self._again(more, f"draw {number}") for number in range(draws)]
         again = replace(spec, final_sampling=(spec.final_sampling[own],))
@@ -144,12 +142,12 @@ class Trial:
         return min([regular, self._end] + [rung for rung in self._rungs if rung > self.images])
 
     def _evaluate(self, report: Report, *, final: bool) -> None:
-        found = self.run.evaluate(final=final, sample_metrics=self._sample_metrics)
-        report.metrics.update(found.metrics)
-        report.sampling, report.settled, report.curve = found.sampling, found.settled, found.curve
-        report.levels, report.pictures, report.features = found.levels, found.pictures, found.features
+        evaluation = self.run.evaluate(final=final, sample_metrics=self._sample_metrics)
+        report.metrics.update(evaluation.metrics)
+        report.sampling, report.settled, report.curve = evaluation.sampling, evaluation.settled, evaluation.curve
+        report.levels, report.pictures, report.features = evaluation.levels, evaluation.pictures, evaluation.features
 
 
 def images(kimg: float) -> int:
-    """Return a mark in images."""
+    """Return kimg (thousands of images) as a number of images."""
     return round(kimg * 1000)

@@ -9,7 +9,10 @@ def clock(seconds: float) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return the text with unprintable characters escaped, so that text from elsewhere cannot steer the terminal."""
+    """Return the text with unprintable characters escaped.
+
+    Untrusted text then cannot send control codes to the terminal.
+    """
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 

@@ -287,7 +287,7 @@ def test_a_signed_state_runs_nothing(kept: Path, name: str, state: Callable[[Pat
     (kept / "state.pt").unlink()
     (kept / name).write_bytes(content)
     (kept / "about.json").write_text(json.dumps({"images": 1, "sha256": hashlib.sha256(content).hexdigest()}))
-    checkpoint.whole(kept)
+    checkpoint.is_complete(kept)
     with pytest.raises(CheckpointError, match=name):
         checkpoint.read(kept)
     assert not (kept.parent / "marker").exists()
@@ -316,7 +316,7 @@ SPOILED: dict[str, Make] = {
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
 def test_a_spoiled_checkpoint_is_neither_whole_nor_read(kept: Path, spoil: Make) -> None:
     spoil(kept)
-    assert not checkpoint.whole(kept)
+    assert not checkpoint.is_complete(kept)
     with pytest.raises(CheckpointError, match="checkpoint"):
         checkpoint.read(kept)
     assert not (kept.parent / "marker").exists()
@@ -325,5 +325,5 @@ def test_a_spoiled_checkpoint_is_neither_whole_nor_read(kept: Path, spoil: Make)
 @pytest.mark.parametrize("name", ["_dict_checkpoint.pkl", ".metadata.json", "state.json"])
 def test_a_checkpoint_with_a_file_that_others_would_load_is_not_whole(kept: Path, name: str) -> None:
     (kept / name).write_bytes(pickle.dumps(Payload(kept.parent)))
-    assert not checkpoint.whole(kept)
+    assert not checkpoint.is_complete(kept)
     assert not (kept.parent / "marker").exists()

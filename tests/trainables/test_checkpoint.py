@@ -147,15 +147,15 @@ def test_a_description_nested_without_end_is_found(folder: Path) -> None:
 
 
 def test_what_was_written_is_whole(folder: Path) -> None:
-    assert not checkpoint.whole(folder)
+    assert not checkpoint.is_complete(folder)
     checkpoint.write(folder, STATE, ABOUT)
-    assert checkpoint.whole(folder)
+    assert checkpoint.is_complete(folder)
 
 
 def test_whole_loads_nothing(folder: Path) -> None:
     checkpoint.write(folder, STATE, ABOUT)
     signed(folder, b"never read as a pickle")
-    assert checkpoint.whole(folder)
+    assert checkpoint.is_complete(folder)
 
 
 def elsewhere(path: Path) -> None:
@@ -190,8 +190,8 @@ NOT_WHOLE: dict[str, Callable[[Path], Any]] = {
 def test_anything_else_is_not_whole(folder: Path, spoil: Callable[[Path], Any]) -> None:
     checkpoint.write(folder, STATE, ABOUT)
     spoil(folder)
-    assert checkpoint.whole(folder) is False
+    assert checkpoint.is_complete(folder) is False
 
 
 def test_a_name_that_no_file_can_have_is_not_whole() -> None:
-    assert checkpoint.whole(Path("a\x00b")) is False
+    assert checkpoint.is_complete(Path("a\x00b")) is False

@@ -52,7 +52,7 @@ def test_a_trial_parks_with_a_checkpoint_at_its_next_report(tmp_path: Path) -> N
     (tmp_path / "park").touch()
     result = trainable.step()
     assert result["parked"]
-    assert checkpoint.whole(tmp_path / result["checkpoint"])
+    assert checkpoint.is_complete(tmp_path / result["checkpoint"])
     assert trainable.step() == {"parked": True}
 
 
@@ -89,8 +89,8 @@ def test_an_older_checkpoint_than_the_last_is_not_evaluated_again(tmp_path: Path
     trainable = RayWorker({**config("beta_vae", 1, tmp_path), "spec": spec})
     first, last = (str(tmp_path / trainable.step()["checkpoint"]) for _ in range(2))
     plan = {"own": 0, "draws": 1, "samples": 16, "nfe": 4}
-    assert recheck(spec, [first], None, 1, plan) == "its newest whole checkpoint has 0.064 kimg, not 0.128"
-    assert recheck(spec, [], None, 1, plan) == "none of its checkpoints is whole"
+    assert recheck(spec, [first], None, 1, plan) == "its newest complete checkpoint is at 0.064 kimg, not at 0.128 kimg"
+    assert recheck(spec, [], None, 1, plan) == "none of its checkpoints is complete"
     evaluated = recheck(spec, [last, first], None, 1, plan)
     assert not isinstance(evaluated, str)
     assert evaluated.kimg == 0.128

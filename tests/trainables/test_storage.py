@@ -33,7 +33,7 @@ def test_a_checkpoint_comes_back_whole_and_goes_when_told(place: str) -> None:
     assert storage.exists(there)
     assert storage.names(trial) == ["checkpoint_000003000"]
     with storage.local(there) as folder:
-        assert checkpoint.whole(folder)
+        assert checkpoint.is_complete(folder)
         assert checkpoint.read(folder) == (STATE, ABOUT)
     storage.remove(there)
     assert not storage.exists(there)
@@ -46,11 +46,11 @@ def test_what_is_not_there_is_empty_and_a_half_written_one_is_not_whole(place: s
     assert storage.content(missing) is None
     storage.remove(missing)
     with storage.local(missing) as folder:
-        assert not checkpoint.whole(folder)
+        assert not checkpoint.is_complete(folder)
     storage.save(missing, write)
     storage.touch(storage.below(missing, "state.json"), b"{}")  # of a newer state, whose description never came
     with storage.local(missing) as folder:
-        assert not checkpoint.whole(folder)
+        assert not checkpoint.is_complete(folder)
 
 
 def test_a_file_is_seen_read_and_removed(place: str) -> None:
@@ -92,21 +92,21 @@ class Refusing(LocalFileSystem):
 def refusing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     register_implementation("refusing", Refusing, clobber=True)
     monkeypatch.setattr(storage, "RETRY_SECONDS", (0.0, 0.0, 0.0))
-    checkpoint.write(tmp_path / "whole", STATE, ABOUT)
+    checkpoint.write(tmp_path / "complete", STATE, ABOUT)
     return f"refusing://{tmp_path}"
 
 
 @pytest.mark.parametrize("failures", [1, 3])
 def test_an_address_that_answers_late_is_tried_again(refusing: str, failures: int) -> None:
     Refusing.failures = failures
-    with storage.local(storage.below(refusing, "whole")) as folder:
-        assert checkpoint.whole(folder)
+    with storage.local(storage.below(refusing, "complete")) as folder:
+        assert checkpoint.is_complete(folder)
 
 
 def test_an_unreachable_address_is_not_an_empty_one(refusing: str) -> None:
     Refusing.failures = 1000
     with (
-        pytest.raises(storage.UnreachableError, match=r"whole cannot be reached: connection reset by peer"),
-        storage.local(storage.below(refusing, "whole")),
+        pytest.raises(storage.UnreachableError, match=r"complete cannot be reached: connection reset by peer"),
+        storage.local(storage.below(refusing, "complete")),
     ):
         pass

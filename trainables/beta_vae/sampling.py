@@ -28,7 +28,7 @@ def reconstructions(network: Vae, x: Tensor, most: int = 10) -> Grid:
 
 @torch.no_grad()
 def traversal(network: Vae, x: Tensor, latents: int = 8) -> Grid:
-    """Return the first image with a latent dimension moved from -3 to 3 per row, the largest KL on `x` first."""
+    """Return variants of the first image. Each row moves one latent from -3 to 3, the one with the largest KL first."""
     mean, log_variance = network.encode(x)
     telling = kl_divergence(mean, log_variance).mean(0).argsort(descending=True)[:latents]
     z = mean[0].repeat(len(telling), STEPS, 1)  # (rows, steps, latent_dim)

@@ -20,7 +20,7 @@ from trainables.training import ImageRun, seeded_weights
 
 ACTIVE = 0.01
 IDENTIFIED = [index for index, name in enumerate(FACTORS) if name != "orientation"]
-"""A rectangle or an ellipse looks the same after half a turn: its orientation cannot be read off an image."""
+"""A rectangle or an ellipse looks the same after half a turn, so an image does not show its orientation."""
 
 
 def build(spec: RunSpec) -> Run:
@@ -66,7 +66,7 @@ class BetaVae(ImageModel):
 
     @override
     def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
-        """Return the negative ELBO at weight 1 as `bpd`, whatever beta was, and the effects of beta.
+        """Return the negative ELBO with KL weight 1 as `bpd`, whatever beta is, and metrics that depend on beta.
 
         The decoder's variance is the squared error per pixel (Rybkin et al. 2021, sigma-VAE). `beta_eff` is beta in
         units of that variance: beta / (2 MSE), 1 for a calibrated ELBO. A unit is active if the variance of its mean
@@ -112,4 +112,4 @@ class BetaVae(ImageModel):
 
 
 def _vae(network: nn.Module) -> Vae:
-    return cast(Vae, network)  # the contract hands back what `network` is, or an average of it
+    return cast(Vae, network)  # the contract passes our `network` or its averaged copy

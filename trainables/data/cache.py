@@ -19,7 +19,7 @@ from trainables.data.images import Array, Decoded, ImageData, Pixels
 from trainables.files import UNFINISHED, locked, new_folder
 
 FORMAT = 1
-"""Raise it if old entries must not be read any more."""
+"""Raise this number if old entries must not be read any more."""
 log = logging.getLogger(__name__)
 
 
@@ -129,7 +129,7 @@ def _writable(folder: Path) -> bool:
 def _private_folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"tune_app-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+    status = folder.lstat()
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
         return folder
     return Path(tempfile.mkdtemp(prefix="tune_app-"))  # another user took the name

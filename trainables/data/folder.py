@@ -31,7 +31,7 @@ class File(NamedTuple):
 
 
 def source(spec: DataSpec, _cache: Path) -> Source:
-    """Return the images under `spec.path`, without names that start with a dot and files of other types."""
+    """Return the images under `spec.path`. Skip names that start with a dot, and files of other types."""
     if not spec.path:
         raise DataError(f"data set folder needs a path: `--data folder:DIR`, where DIR holds {LAYOUT}")
     root = Path(os.path.realpath(Path(spec.path).expanduser()))  # resolve() would raise for a link to itself
@@ -110,7 +110,7 @@ def _read_all(files: list[File], resolution: int) -> tuple[Pixels, Array]:
 
 
 def _read(path: str, resolution: int) -> Pixels:
-    """Return pixels (H, W, 3). Images of a whole multiple of `resolution` are box-averaged."""
+    """Return pixels (H, W, 3). A larger image is box-averaged; its side must be a multiple of `resolution`."""
     try:
         with Image.open(path) as image:
             factor = _factor(path, image, resolution)

@@ -16,7 +16,7 @@ Pixels = npt.NDArray[np.uint8]
 class ImageData:
     """Images uint8 (N, C, H, W) and labels int64 (N,), mapped from disk: copy before writing.
 
-    Equal if fingerprints are.
+    Two data sets are equal if their fingerprints are.
     """
 
     train: Tensor
@@ -27,15 +27,18 @@ class ImageData:
     test_labels: Tensor
     classes: tuple[str, ...]
     mean: float
-    """Of all training pixels, in [0, 1]."""
+    """Mean of all training pixels, in [0, 1]."""
     variance: float
     """Mean squared deviation of the training pixels from `mean`."""
     fingerprint: str
-    """sha256 of name, resolution, training and held-out images; the folder they came from does not count."""
+    """SHA-256 of the data set's name, its resolution, and its training and held-out images.
+
+    It does not depend on the source folder.
+    """
     train_factors: Tensor | None = None
-    """int64 (N, 7), shapes only: what each image was drawn from (shapes.FACTORS)."""
+    """Factors of each training image (shapes.FACTORS), int64 (N, 7). Only shapes have them."""
     factors: Tensor | None = None
-    """The same for the held-out images."""
+    """Factors of each held-out image."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ImageData) and self.fingerprint == other.fingerprint
@@ -45,7 +48,7 @@ class ImageData:
 
 
 class Decoded(NamedTuple):
-    """The result of decoding a source: arrays by the names of ImageData."""
+    """The result of decoding a source: arrays under the field names of ImageData."""
 
     arrays: dict[str, Array]
     classes: tuple[str, ...]
@@ -71,7 +74,7 @@ def hold_out(images: Pixels, labels: Array) -> dict[str, Array]:
 
 
 def box_average(images: Pixels, factor: int) -> Pixels:
-    """Return images (N, C, H, W) reduced by a whole factor.
+    """Return images (N, C, H, W) downsampled by an integer factor.
 
     Each pixel is the rounded mean of factor x factor pixels.
     """

@@ -27,11 +27,11 @@ CHUNK = 500
 SCALES = np.linspace(0.32, 0.57, FACTORS["scale"], dtype=np.float32)
 PLACES = np.linspace(-0.42, 0.42, FACTORS["x"], dtype=np.float32)
 PERIODS = (math.pi, math.pi, 2 * math.pi)
-"""A rectangle or an ellipse looks the same after half a turn: every orientation is told apart."""
+"""Range of each shape's orientations. A rectangle or an ellipse looks the same after half a turn."""
 
 
 def source(spec: DataSpec, _cache: Path) -> Source:
-    """Return 12,000 different ones of the 921,600 combinations, drawn at 16 or 32 pixels. The label is the shape."""
+    """Return images of 12,000 of the 921,600 factor combinations, at 16 or 32 pixels. The label is the shape."""
     if spec.resolution not in (16, 32):
         raise DataError(f"shapes are drawn at resolution 16 or 32, not {spec.resolution}")
     return Source("shapes 1", partial(_decode, spec.resolution))

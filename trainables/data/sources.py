@@ -11,7 +11,7 @@ from trainables.data.images import ImageData
 
 SOURCES = {"cifar10": cifar10.source, "folder": folder.source, "shapes": shapes.source}
 SMALLEST = 16
-"""What the features of metrics/randconv.py take."""
+"""Smallest image side that the features of metrics/randconv.py accept."""
 
 
 def load(spec: DataSpec, cache: Path | None = None) -> ImageData:

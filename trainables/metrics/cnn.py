@@ -16,7 +16,7 @@ from trainables.contract import FeaturesError
 from trainables.progress import report
 
 RECIPE = "cnn 1"
-"""Raise it when the same images would give other features."""
+"""Raise its number when the same images would give other features."""
 SEED = 20240229
 WIDTHS, DIMENSIONS, SIDE = (16, 32, 64), 128, 4
 BATCH, LR, IMAGES = 128, 2e-3, 48_000
@@ -61,9 +61,9 @@ class Cnn:
         Raise FeaturesError for anything else.
         """
         try:
-            found: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
-            network = _Classifier(found["sizes"])
-            network.load_state_dict(found["weights"])
+            saved: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+            network = _Classifier(saved["sizes"])
+            network.load_state_dict(saved["weights"])
         except Exception as error:
             raise FeaturesError(f"the weights of the cnn features cannot be read: {error!r:.200}") from None
         return cls(network)
@@ -72,7 +72,8 @@ class Cnn:
 def train(images: Tensor, targets: Tensor, device: torch.device) -> Cnn:
     """Train on images uint8 (N, 3, H, W) with targets int64 (N, heads), one classification head per target.
 
-    Training sees about IMAGES images for every N, with Adam, one cycle of the learning rate and no augmentation.
+    Training uses Adam, a one-cycle learning rate and no augmentation. It sees about IMAGES images in total (at least
+    one epoch), whatever N is.
     """
     sizes = [int(column.max()) + 1 for column in targets.T]
     with torch.random.fork_rng(devices=[]):
@@ -100,7 +101,7 @@ def train(images: Tensor, targets: Tensor, device: torch.device) -> Cnn:
 
 
 class _Classifier(nn.Module):
-    """Three convolutions, a layer of DIMENSIONS units on a 4x4 map, which keeps positions, and linear heads."""
+    """Three convolutions, a linear layer on their 4x4 map (which keeps positions), and one linear head per target."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
@@ -118,8 +119,8 @@ class _Classifier(nn.Module):
         self.heads = nn.ModuleList([nn.Linear(DIMENSIONS, size) for size in self.sizes])
 
     def features(self, x: Tensor) -> Tensor:
-        found: Tensor = self.body(x)
-        return found  # (B, DIMENSIONS)
+        features: Tensor = self.body(x)
+        return features  # (B, DIMENSIONS)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         hidden = self.features(x).relu()

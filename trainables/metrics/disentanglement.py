@@ -22,8 +22,8 @@ Array: TypeAlias = NDArray[Any]
 
 
 class DCI(NamedTuple):
-    disentanglement: float  # in [0, 1]; 1 where each code tells of one factor
-    completeness: float  # in [0, 1]; 1 where each factor is told by one code
+    disentanglement: float  # in [0, 1]; 1 if each code predicts one factor only
+    completeness: float  # in [0, 1]; 1 if each factor is predicted by one code only
     informativeness: float  # mean accuracy on unseen rows; chance is the share of the commonest value
 
 
@@ -79,7 +79,7 @@ def dci(codes: Codes, factors: Factors, seed: int) -> DCI:
 
     Extra-trees learn on half of the rows. Their impurity importances are the paper's matrix R (codes, factors).
     """
-    from sklearn.ensemble import ExtraTreesClassifier  # here, for it takes seconds that few trials need
+    from sklearn.ensemble import ExtraTreesClassifier  # here, because it takes seconds and few trials need it
 
     z, labels = _prepare(codes, factors)
     if labels.shape[1] == 0:
@@ -89,7 +89,7 @@ def dci(codes: Codes, factors: Factors, seed: int) -> DCI:
     test, train = np.array_split(rng.permutation(len(z)), 2)
     importance, accuracy = [], []
     for v in labels.T:
-        # every code at every split: a random subset would force splits, and so importance, on codes that say nothing
+        # every code at every split: a random subset would force splits, and so importance, on uninformative codes
         forest = ExtraTreesClassifier(
             TREES, max_depth=DEPTH, max_features=None, n_jobs=1, random_state=int(rng.integers(2**32))
         ).fit(z[train], v[train])
@@ -117,7 +117,7 @@ def _information(bins: Array, v: Array) -> tuple[Array, float]:
     joint = np.bincount(cell.ravel(), minlength=K * BINS * V).reshape(K, BINS, V) / N
     h = float(_entropy(joint[0].sum(0)))
     information = _entropy(joint.sum(2)) + h - _entropy(joint.reshape(K, -1))
-    return np.clip(information, 0.0, h), h  # rounding alone leaves that range
+    return np.clip(information, 0.0, h), h  # only rounding errors lie outside that range
 
 
 def _alike(v: Array, row: Array, draw: Array) -> Array:

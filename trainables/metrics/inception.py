@@ -74,7 +74,7 @@ def _load(path: Path, sha256: str) -> nn.Module:
     except OSError as error:
         raise FeaturesError(f"{path} cannot be read ({error.strerror}): make it readable, or {REMEDY}") from error
     except MALFORMED as error:  # torch's message advises to load the file without the restriction
-        raise FeaturesError(f"{path} does not hold the weights of Inception-v3 and nothing else: {REMEDY}") from error
+        raise FeaturesError(f"{path} must hold the weights of Inception-v3 and nothing else: {REMEDY}") from error
 
 
 def _network(path: Path) -> nn.Module:

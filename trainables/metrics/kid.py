@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
 class Reference:
     """Features (n, d) to compare with.
 
-    Their mean and standard deviation standardise both sides. Their kernel sums are kept.
+    Both sides are standardised with the mean and standard deviation of these features. Their kernel sums are kept.
     """
 
     def __init__(self, features: Tensor) -> None:
@@ -28,7 +28,7 @@ class Reference:
         wide = features.double()
         self.mean = wide.mean(0)
         sd = wide.std(0, correction=0)
-        rounding = 1e-6 * wide.abs().amax(0)  # of float32 features: no spread
+        rounding = 1e-6 * wide.abs().amax(0)  # a smaller spread is a rounding error of float32
         self.sd = torch.where(sd > rounding, sd, 1.0)  # a feature without spread is left in its own unit
         self.points = self.standardise(features)
         self.sums = _own_sums(self.points)  # (n,)
@@ -40,7 +40,7 @@ class Reference:
 def kid(samples: Tensor, reference: Reference) -> Estimate:
     """Return KID between sample features (m, d) and `reference`, with kernel (x.y / d + 1)^3, in float64 and unclipped.
 
-    The standard error is the delete-one jackknife over both sets. The standardisation stays that of the reference.
+    The standard error comes from a delete-one jackknife over both sets, in which the standardisation stays fixed.
     """
     if len(samples) < FEWEST:
         raise ValueError(f"KID needs {FEWEST} samples or more, not {len(samples)}")
@@ -50,7 +50,7 @@ def kid(samples: Tensor, reference: Reference) -> Estimate:
     m, n = len(own), len(theirs)
     xx, yy, xy = own.sum(), theirs.sum(), across.sum()
     value = xx / (m * (m - 1)) + yy / (n * (n - 1)) - 2 * xy / (m * n)
-    # without x_i: it leaves the pairs (i, j) and (j, i), and its row of the cross sum
+    # without x_i: drop the pairs (i, j) and (j, i), and row i of the cross sum
     less_x = (xx - 2 * own) / ((m - 1) * (m - 2)) + yy / (n * (n - 1)) - 2 * (xy - across) / ((m - 1) * n)
     less_y = xx / (m * (m - 1)) + (yy - 2 * theirs) / ((n - 1) * (n - 2)) - 2 * (xy - back) / (m * (n - 1))
     return Estimate(float(value), sqrt(_jackknife(less_x) + _jackknife(less_y)))

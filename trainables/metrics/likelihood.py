@@ -19,7 +19,7 @@ def discretised_nats(x: Tensor, mean: Tensor, variance: float) -> Tensor:
     below, above = (offset - HALF_BIN) / sd, (offset + HALF_BIN) / sd
     below = torch.where(x <= HALF_BIN, -torch.inf, below)
     above = torch.where(x >= 1 - HALF_BIN, torch.inf, above)
-    # in the upper tail both are near 1, where their difference drowns: mirror it to the lower one
+    # in the upper tail both probabilities are near 1 and their difference is inexact: mirror it to the lower tail
     mirrored = below > 0
     low, high = torch.where(mirrored, -above, below), torch.where(mirrored, -below, above)
     upper = torch.special.log_ndtr(high)

@@ -12,7 +12,7 @@ from torch import Tensor
 CHANNELS = (3, 32, 64, 64)
 SEED = 20240229
 CHUNK = 50
-"""Images at a time: few enough to stay in the processor's cache."""
+"""Images that are processed at a time, few enough to stay in the processor's cache."""
 DIMENSIONS = 2 * sum(CHANNELS[1:]) + 4 * CHANNELS[0]
 SMALLEST = 16
 
@@ -41,7 +41,7 @@ def features(images: Tensor) -> Tensor:
 
 
 def fingerprint() -> str:
-    """Return the SHA-256 of everything that defines the features. KIDs with different fingerprints do not compare."""
+    """Return the SHA-256 of everything that defines the features. Compare only KIDs of one fingerprint."""
     digest = sha256(b"randconv 1: reflect, 3x3, relu, mean and sd, average pool 2, 2x2 colour means")
     for weight in _filters():
         digest.update(weight.numpy().data)
@@ -49,14 +49,14 @@ def fingerprint() -> str:
 
 
 def _stages(x: Tensor) -> Tensor:
-    found = [F.adaptive_avg_pool2d(x, 2).flatten(1)]  # zero-mean filters do not see the colours themselves
+    stages = [F.adaptive_avg_pool2d(x, 2).flatten(1)]  # zero-mean filters do not see the colours themselves
     for index, weight in enumerate(_filters()):
         x = F.avg_pool2d(x, 2) if index else x
         x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), weight).relu()
         mean = x.mean((2, 3), keepdim=True)
         sd = (x - mean).square_().mean((2, 3)).sqrt_()  # three times as fast as Tensor.std
-        found += [mean.flatten(1), sd]
-    return torch.cat(found, dim=1)
+        stages += [mean.flatten(1), sd]
+    return torch.cat(stages, dim=1)
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,6 @@ def geometric(begin: float, end: float, levels: int) -> list[float]:
 def ratio(sigmas: Sequence[float]) -> float:
     """Return gamma = (sigma_1 / sigma_L)^(1 / (L - 1)).
 
-    A single level has no ratio. Then gamma is e, so that `relax` counts the factors e by which the chain forgets its
-    start.
+    A single level has no ratio. Then gamma is e, so that the influence of a chain's start decays by exp(-relax).
     """
     return e if len(sigmas) == 1 else (sigmas[0] / sigmas[-1]) ** (1 / (len(sigmas) - 1))

@@ -87,7 +87,7 @@ class Unit(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two units and a shortcut. They halve the sides or dilate if asked to."""
+    """Two units and a shortcut, with an optional stride or dilation."""
 
     def __init__(self, inputs: int, outputs: int, levels: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()

@@ -11,7 +11,8 @@ class Score(nn.Module):
     Plain:         s = F(x, sigma) / sigma
     input_scaling: s = s_d F((x - m) / r, sigma) / (sigma r) - (x - m) / r^2,  r^2 = sigma^2 + s_d^2   (after EDM)
 
-    m and s_d^2 are the data's mean and variance. F = 0 is then the exact score of a Gaussian with them, at any sigma.
+    m and s_d^2 are the data's mean and variance. With F = 0, s is the exact score of a Gaussian with this mean and
+    variance, at any sigma.
     """
 
     def __init__(self, backbone: nn.Module, *, input_scaling: bool, mean: float, variance: float) -> None:
@@ -29,4 +30,4 @@ class Score(nn.Module):
 
     def _raw(self, x: Tensor, sigma: Tensor) -> Tensor:
         raw: Tensor = self.backbone(x, sigma)
-        return raw.float()  # under autocast the backbone answers in bfloat16; division by sigma must not
+        return raw.float()  # under autocast the backbone returns bfloat16, which is too coarse to divide by sigma

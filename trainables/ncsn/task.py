@@ -22,7 +22,7 @@ from trainables.ncsn.unet import UNet
 from trainables.training import ImageRun, seeded_weights
 
 CHAINS = {"cpu": 64, "cuda": 1024}
-"""Chains that run side by side: what fits a core's cache, or fills a GPU."""
+"""Chains that run at once: as many as fit a core's cache, or as fill a GPU."""
 
 
 def build(spec: RunSpec) -> Run:
@@ -64,7 +64,7 @@ class Ncsn(ImageModel):
 
     @override
     def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
-        """Return bits per dimension on the model's levels (likelihood.py) as `bpd`, for many levels as `bpd_ct`."""
+        """Return the bound of likelihood.py in bits per dimension: `bpd` on our levels, `bpd_ct` for many levels."""
         fitted, judged = x.tensor_split(2)
         dimensions, last = x[0].numel(), self.sigmas[-1]
         losses = self._losses(network, judged, generator)
@@ -102,7 +102,7 @@ class Ncsn(ImageModel):
                 where = levels[part].cpu()
                 sums.index_add_(0, where, (loss - unseen * surplus[part].double()).cpu())
                 seen.index_add_(0, where, torch.ones(len(part), dtype=torch.float64))
-        known = seen.nonzero().flatten()  # of more levels than images some go without: the loss is smooth in the level
+        known = seen.nonzero().flatten()  # with more levels than images, interpolate: the loss is smooth in the level
         means = np.interp(np.arange(count), known.numpy(), (sums[known] / seen[known]).numpy())
         return [float(mean) for mean in means]
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 FREQUENCIES = 64
 SCALES = {"sigma": 30.0, "log_sigma": 1.0}
-"""Standard deviation of the Fourier frequencies; the reference's for sigma, measured for ln(sigma) / 4."""
+"""Standard deviation of the Fourier frequencies. That of `sigma` is the reference's; that of `log_sigma` was tuned."""
 
 
 class UNet(nn.Module):

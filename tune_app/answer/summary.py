@@ -119,7 +119,7 @@ def sweep_answer(experiment: Experiment) -> Summary:
 
 
 def sweep_state(experiment: Experiment, records: Records) -> str:
-    """Return the state that the log tells; a sweep without a running driver was interrupted."""
+    """Return the sweep's state from the log. If the log says `running` but no driver runs, return `interrupted`."""
     return "interrupted" if records.state == "running" and not is_running(experiment.folder) else records.state
 
 

@@ -1,4 +1,4 @@
-"""The health of the Ray that a sweep runs on, and waiting for its tasks."""
+"""Watch the Ray that a sweep runs on, and wait for its tasks."""
 
 import os
 import sys
@@ -13,13 +13,13 @@ from tune_app.formatting import clock
 PROCESSES = {"raylet": "Ray's local node", "gcs_server": "Ray's control process"}
 POLL_SECONDS, NOTE_SECONDS = 1.0, 60.0
 PATIENCE_SECONDS = 20.0
-"""How long the main thread may take to notice that Ray has died, and to end what is left of it."""
+"""Seconds in which the main thread must notice that Ray has died and end the rest of Ray."""
 START_SECONDS = 50.0
-"""How long Ray may take to start. It gives up by itself after 30 to 60 seconds."""
+"""Seconds that Ray may take to start. Ray itself gives up after 30 to 60 seconds."""
 
 
 def dead_process() -> str:
-    """Return the process of our private Ray that has died, empty if none has. Of a joined cluster nothing is known."""
+    """Return the name of a dead process of our private Ray, empty if there is none. A joined cluster is not checked."""
     from ray._private import worker
 
     started = worker._global_node.all_processes if worker._global_node else {}
@@ -30,16 +30,16 @@ def dead_process() -> str:
 
 
 class DeathWatch:
-    """Ends this process if our Ray has died and the main thread still waits for it in a call that nothing interrupts.
+    """Ends this process if our Ray has died but the main thread hangs in a call to Ray that cannot be interrupted.
 
-    Ray itself would end the process after a minute, with its own words.
+    Ray itself would end the process after a minute, with its own message.
     """
 
     def __init__(self, hint: str) -> None:
         self.hint = hint
-        """What the person can do then."""
+        """Hint that is printed before the process ends."""
         self.connected = False
-        """True once Ray has started. Before that nothing is known of its processes."""
+        """True once Ray has started. Before that, the start itself is timed."""
         self._over = threading.Event()
 
     def start(self) -> None:
@@ -67,7 +67,7 @@ class DeathWatch:
 
 
 def results(tasks: list[Any], what: str, note: Callable[[str], None]) -> list[Any]:
-    """Return the results of Ray tasks. Every minute, say `what` is awaited. Raise TuneAppError if our Ray dies."""
+    """Return the results of Ray tasks. Every minute, note `what` is awaited. Raise TuneAppError if our Ray dies."""
     import ray
 
     began = said = time.monotonic()

@@ -46,9 +46,9 @@ PATIENCE_SECONDS = 1800.0
 _numbers = count()
 """Number of the next Ray that this process starts. It names a folder, whose path must be short."""
 _started: list[str] = []
-"""Address that we have connected this process to."""
+"""Address to which we have connected this process."""
 NODE_GROUP = "ray.io/node-group"
-"""Label of nodes that KubeRay or the cluster launcher has started. They may start more."""
+"""Label of nodes started by KubeRay or the cluster launcher. Such a cluster may add nodes."""
 
 
 @dataclass
@@ -66,10 +66,10 @@ class Cluster:
     """Share of the cluster that one trial occupies."""
     watch: DeathWatch | None = None
     ours: bool = True
-    """True if our connection to the cluster ends with the sweep, and with it all that the sweep has started there."""
+    """True if we made the connection to the cluster. It ends with the sweep, and so does all that the sweep started."""
     _looked: float = 0.0
     _spare: int = 0
-    """Trials that wait although they do not fit, so that an autoscaler adds a node."""
+    """Number of trials that may wait although they do not fit, so that an autoscaler adds a node."""
 
     @property
     def logs(self) -> Path | None:
@@ -77,7 +77,7 @@ class Cluster:
         return self.scratch / "r" / "session_latest" / "logs" if self.local else None
 
     def room(self) -> int:
-        """Return the number of trials that may start. On a cluster it is counted again, because nodes come and go."""
+        """Return the number of trials that may run at once. A cluster is counted again, because nodes come and go."""
         if not self.local and time.monotonic() - self._looked > POLL_SECONDS:
             self._looked = time.monotonic()
             self.count()
@@ -102,7 +102,7 @@ def started(
     """Yield the cluster at `address`, or a private Ray that ends with the block. Raise InputError if no trial fits.
 
     A private Ray sees only those of the caller's secrets that the `storage` needs. If the caller has started Ray in
-    this process, use that one and leave it as it is. `hint` is said if Ray dies so that this process must end.
+    this process, use that one and leave it as it is. `hint` is printed if this process must end because Ray died.
     """
     os.environ.update(FOR_EVERY_CLUSTER)
     ours = not callers_ray()
@@ -151,7 +151,7 @@ def callers_ray() -> bool:
 
 
 def gpus(address: str | None) -> int:
-    """Return the number of GPUs of this machine, or of the cluster at `address`, which stays joined."""
+    """Return the number of GPUs of this machine, or of the cluster at `address`. The cluster stays joined."""
     if address is None:
         return local_gpus()
     join(address)
@@ -165,7 +165,7 @@ def join(address: str) -> None:
     if address.startswith("ray://"):
         raise InputError(
             f"--address {address}: Ray's client cannot run a sweep, because the driver writes the sweep's log",
-            hint="use `tune_app submit SPACE --address http://HEAD:8265`, or --address host:port on a node of it",
+            hint="use `tune_app submit SPACE --address http://HEAD:8265`, or --address host:port on one of its nodes",
         )
     os.environ.update({**FOR_EVERY_CLUSTER, **FOR_A_JOINED_CLUSTER})
     use_token()
@@ -192,7 +192,7 @@ def token_rejected(address: str) -> InputError:
 
 
 def _connect(**arguments: Any) -> None:
-    """Call ray.init. Turn its failures into sentences."""
+    """Call ray.init. Turn its failures into InputError or TuneAppError."""
     import ray
     from ray.exceptions import AuthenticationError, RaySystemError
 
@@ -214,7 +214,7 @@ def _connect(**arguments: Any) -> None:
             theirs, ours = lines[1:3], lines[4:6]
             raise InputError(
                 f"--address {where}: the cluster runs {', '.join(theirs)}; this process {', '.join(ours)}",
-                hint="both must be the same; `tune_app submit` runs the sweep with the cluster's version",
+                hint="the versions must be equal; `tune_app submit` runs the sweep with the cluster's version",
             ) from None
         if where == "local":
             raise InputError(f"Ray did not start on this machine: {lines[0]}") from None
@@ -272,7 +272,7 @@ def _await_room(resources: ResourcesConfig, note: Callable[[str], None]) -> None
     while True:
         nodes = _nodes()
         if not _grows() or time.monotonic() - began > PATIENCE_SECONDS:
-            _check_fits(resources, nodes, "no node of the cluster fits it: it")
+            _check_fits(resources, nodes, "no node is large enough: the cluster")
         if any(slots(resources, node) for node in nodes):
             break
         if asked is None:  # a placement group, because it ends with this driver, even if the driver is killed
@@ -290,7 +290,7 @@ def _check_fits(resources: ResourcesConfig, nodes: list[Node], where: str) -> No
     asked = {"CPU": resources.cpu, "GPU": resources.gpus}
     raise InputError(
         f"resources: a trial asks for {described([asked])}, but {where} has {described(nodes)}",
-        hint="lower them, for instance with --set resources.gpu=0 --set resources.cpu=1, or use --profile laptop",
+        hint="lower the resources with --set resources.gpu=0 --set resources.cpu=1, or use --profile laptop",
     )
 
 

@@ -1,4 +1,4 @@
-"""Everything of Ray and Ray Tune that is switched off, each switch with its reason."""
+"""The features of Ray and Ray Tune that we switch off, with the reason for each."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +59,7 @@ def keep_secrets_out_of_runtime_envs() -> None:
 
 @contextmanager
 def small_processes() -> Iterator[None]:
-    """Have Ray's helper processes load only what plain `ray` has. With `ray[default]` this saves 2 CPU seconds."""
+    """Let Ray's helper processes load only what plain `ray` needs. With `ray[default]` this saves 2 CPU seconds."""
     from ray._private import utils
 
     check = utils.get_dashboard_dependency_error

@@ -44,7 +44,7 @@ def scratch_folder() -> Path:
 
 
 def socket_folder() -> Path:
-    """Return the temporary folder, or another one if its path is too long for Ray's sockets. Raise InputError."""
+    """Return the temporary folder, or a shorter path if Ray's sockets need one. Raise InputError if there is none."""
     for folder in (tempfile.gettempdir(), *SHORT_FOLDERS):
         if len(os.fsencode(folder)) <= LONGEST_FOLDER and os.access(folder, os.W_OK | os.X_OK):
             return Path(folder)
@@ -70,7 +70,7 @@ def _remove_if_dead(folder: Path) -> None:
 
 
 def _processes_in(folder: Path) -> Iterator[int]:
-    """Yield the processes with an open file below `folder`, as all of Ray's have. Without /proc there are none."""
+    """Yield the processes with an open file below `folder`. All of Ray's have one. Without /proc, yield nothing."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # their environment is no use, because Ray writes a process name over it
             if any(folder in opened.readlink().parent.parents for opened in (process / "fd").iterdir()):

@@ -14,7 +14,7 @@ OF_STORAGE = {"s3": "AWS_", "gs": "GOOGLE_", "gcs": "GOOGLE_", "abfs": "AZURE_",
 
 @contextmanager
 def secrets_kept(storage: str | None) -> Iterator[None]:
-    """Hide the caller's secrets from processes that start in the block, but for those of the sweep's storage."""
+    """Hide the caller's secrets from processes that start in the block, except those of the storage."""
     hidden = {name: os.environ.pop(name) for name in secrets(os.environ, storage)}
     try:
         yield

@@ -17,9 +17,9 @@ MARKER = ".unfinished-shared-"
 
 
 def check_shared(out: Path, address: str | None) -> None:
-    """Raise InputError unless each node of the joined cluster can read what the driver writes in `out`, and can write.
+    """Raise InputError unless each node of the joined cluster can write in `out` and read what the driver writes there.
 
-    With the `address` of a storage, check that instead of `out`.
+    If `address` is given, check that storage instead of `out`.
     """
     import ray
 
@@ -51,7 +51,7 @@ def check_shared(out: Path, address: str | None) -> None:
 
 
 def _complaints(nodes: dict[str, Any], place: str, marker: str, secret: str) -> list[str]:
-    """Return a complaint for each node that has one, with the node's address."""
+    """Return a message, with the node's address, for each node that cannot use `place`."""
     import ray
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -73,7 +73,7 @@ def _complaints(nodes: dict[str, Any], place: str, marker: str, secret: str) -> 
 
 
 def complaint_of_node(place: str, marker: str, secret: str) -> str:
-    """On a node: return what is wrong with the folder `place`, in which `marker` holds `secret`, or an empty string."""
+    """Return what is wrong with `place` on this node, or an empty string. Its file `marker` must hold `secret`."""
     deadline = time.monotonic() + SEE_SECONDS  # a network file system may need time
     try:
         while storage.content(storage.below(place, marker)) != secret.encode():

@@ -13,7 +13,7 @@ UNIT = 10_000
 SHARES = tuple(UNIT // n / UNIT for n in (8, 6, 5, 4, 3, 2, 1))
 """Shares of a GPU, rounded down, because six times Ray's 1/6 (0.1667) is more than one."""
 CONTEXT_GB, MARGIN = 0.6, 1.1
-"""Memory that CUDA takes for each process beyond what torch counts, and a margin for what was not measured."""
+"""Memory that CUDA takes for each process and torch does not count, and a margin for what was not measured."""
 
 
 def slots(resources: ResourcesConfig, node: Node) -> int:
@@ -32,7 +32,7 @@ def share(need_gb: float, total_gb: float) -> float | None:
 
 
 def described(nodes: Sequence[Node]) -> str:
-    """Return the nodes of a cluster as text, equal nodes counted."""
+    """Return the nodes of a cluster as text, with the number of equal nodes."""
     counted = Counter(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
     return ", ".join(f"{count} x {what}" if len(nodes) > 1 else what for what, count in counted.items()) or "no node"
 

@@ -6,7 +6,7 @@ from itertools import takewhile
 
 
 def local_gpus() -> int:
-    """Return the number of GPUs that this process may use: those of the machine that CUDA_VISIBLE_DEVICES names."""
+    """Return the number of GPUs that this process may use. CUDA_VISIBLE_DEVICES can exclude some of the machine's."""
     there, visible = nvml_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None or not there:
         return there
@@ -15,7 +15,7 @@ def local_gpus() -> int:
 
 
 def nvml_gpus() -> int:
-    """Return the number of NVIDIA GPUs that the driver's library NVML counts, 0 without a driver."""
+    """Return the number of NVIDIA GPUs that NVML reports, or 0 if the NVIDIA driver is missing."""
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:

@@ -37,10 +37,10 @@ KEYS = """\
 
 
 def rayjob(selection: Selection, *, image: str, workers: int) -> str:
-    """Return the YAML of a RayJob for the selected sweep. `selection.out` is the pods' folder of experiments.
+    """Return the YAML of a RayJob that runs the selected sweep.
 
-    Without a requested profile the file is used as it stands, because this machine's GPUs say nothing about the
-    cluster's. Raise InputError if the selection has an address.
+    `selection.out` is the experiments folder inside the pods. If no profile is requested, none is applied, because the
+    cluster's GPUs may differ from this machine's. Raise InputError if the selection has an address.
     """
     if selection.address is not None:
         raise InputError("--address: the RayJob makes its own cluster", hint="`submit` uses a running one")

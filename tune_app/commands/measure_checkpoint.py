@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trainables.training import ImageRun
 
 STEP_SIZES = (2.0, 3.5, 6.0)
-"""Step sizes tried if none is given. The best one of nearly every network lies in this range."""
+"""Step sizes to try if none is given. For nearly every network, the best step size lies in this range."""
 RunLoader = Callable[[RunSpec], "ImageRun"]
 
 

@@ -210,7 +210,8 @@ def _is_open(address: str) -> bool:
         reason = getattr(error, "reason", error)
         raise InputError(
             f"--address {address}: nothing answers there ({reason})",
-            hint="use the dashboard's address, http://HEAD:8265; from outside: ssh -L 8265:127.0.0.1:8265 HEAD",
+            hint="use the dashboard's address, http://HEAD:8265. From outside the cluster, first run "
+            "`ssh -L 8265:127.0.0.1:8265 HEAD` and use http://127.0.0.1:8265",
         ) from None
 
 

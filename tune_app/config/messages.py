@@ -39,7 +39,10 @@ SECRET = re.compile(r"(key|token|password|secret)$", re.IGNORECASE)
 
 
 def place(error: ErrorDetails) -> Key:
-    """Return the key of an error in the file. Pydantic adds the type of a distribution to it, which is dropped here."""
+    """Return the configuration key that the error is about.
+
+    Drop the distribution type that pydantic inserts into the key.
+    """
     key = error["loc"]
     return key[:2] + key[3:] if key[:1] == ("parameters",) and error["type"] != "fault" else key
 

@@ -175,7 +175,7 @@ class ResourcesConfig(Block):
 
 
 class BudgetConfig(Block):
-    """Limits at which the sweep ends. It can be resumed."""
+    """Limits at which the sweep ends. The sweep can be resumed afterwards."""
 
     hours: float | None = Field(default=None, gt=0)
     """Hours on the clock."""

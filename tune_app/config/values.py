@@ -30,7 +30,7 @@ def share(gpu: object) -> object:
 
 
 def address(storage: str) -> str:
-    """Check the address of a storage, which must hold no key."""
+    """Check a storage address. It must not contain credentials."""
     parts = urlsplit(storage)
     if not parts.scheme or "://" not in storage:
         raise ValueError(f"must be an address like s3://BUCKET/FOLDER, not {storage!r}; use --out for a folder")

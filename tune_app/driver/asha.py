@@ -1,6 +1,6 @@
 """ASHA: which trials continue at a rung, and which rungs are trusted to stop trials.
 
-This file knows neither Ray nor the log, so a live sweep, a replay of the log and a simulation take the same decisions.
+This file uses neither Ray nor the log, so a live sweep, a replay of the log and a simulation take the same decisions.
 The algorithm is the stopping variant of Li et al. 2020 (arXiv:1810.05934) with one bracket. Trusted rungs are our own.
 """
 
@@ -13,7 +13,7 @@ from tune_app.experiment.events import Decision
 
 
 class Trust(NamedTuple):
-    """A rung is trusted once `trials` finished trials have a value there and Kendall's tau-b with the end is `tau`."""
+    """Conditions for trusting a rung: values of `trials` finished trials, and at least `tau` between it and the end."""
 
     trials: int
     tau: float
@@ -70,7 +70,7 @@ class RungBook:
     def agreement(self, rung: float) -> tuple[int, float]:
         """Return the number of finished trials with a value at `rung`, and its Kendall's tau-b with the last rung."""
         final = self.recorded[self.rungs[-1]]
-        # A finished trial has been at every rung before, so only another finished trial changes the result.
+        # A finished trial already has a value at every rung, so only another finished trial changes the result.
         if self._finished_then.get(rung) != len(final):
             trials = [trial for trial in final if trial in self.recorded[rung]]
             tau = kendall_tau([self.recorded[rung][trial] for trial in trials], [final[trial] for trial in trials])
@@ -79,7 +79,10 @@ class RungBook:
 
 
 def kendall_tau(left: Iterable[float], right: Iterable[float]) -> float:
-    """Return Kendall's tau-b (Kendall 1945), or -1 if it is undefined, so a rung of equal values is not trusted."""
+    """Return Kendall's tau-b (Kendall 1945), or -1 if it is undefined.
+
+    It is undefined when all values are equal, and -1 keeps such a rung untrusted.
+    """
     from scipy.stats import kendalltau  # takes half a second to import
 
     with warnings.catch_warnings():

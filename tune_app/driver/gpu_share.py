@@ -20,7 +20,7 @@ ACCELERATOR = "accelerator_type:"
 def settle_gpu_share(
     config: SweepConfig, cluster: Cluster, data: SharedData, note: Callable[[str], None]
 ) -> SweepConfig:
-    """Return `config` with a number for `resources.gpu: auto`, and count the cluster's slots by it.
+    """Return `config` with `resources.gpu: auto` replaced by a number, and count the cluster's slots again.
 
     Raise InputError if the largest model does not fit on a GPU.
     """
@@ -32,12 +32,13 @@ def settle_gpu_share(
         fitting = share(worst.gb, worst.gpu_gb)
         if fitting is None:
             raise InputError(
-                f"resources.gpu: auto: a trial needs up to {worst.gb:.1f} GB, and a {worst.gpu} has {worst.gpu_gb:.0f}",
+                f"resources.gpu: auto: a trial needs up to {worst.gb:.1f} GB, "
+                f"and a {worst.gpu} has {worst.gpu_gb:.0f} GB",
                 hint="lower the largest width or batch_size that is searched",
             )
         note(
-            f"resources.gpu: auto: a trial needs up to {worst.gb:.1f} of the {worst.gpu_gb:.0f} GB of a {worst.gpu}, "
-            f"so it gets {fitting:g} of it"
+            f"resources.gpu: auto: a trial needs up to {worst.gb:.1f} GB of the {worst.gpu}'s {worst.gpu_gb:.0f} GB, "
+            f"so each trial gets {fitting:g} of a GPU"
         )
         gpu = max(gpu, fitting)
     resources = config.resources.model_copy(update={"gpu": gpu})
@@ -86,6 +87,6 @@ def _measure(config: SweepConfig, kind: str | None, data: SharedData, note: Call
         return [Need(*need) for need in results(tasks, "measuring the memory of the largest models on a GPU", note)]
     except RayTaskError as error:
         raise InputError(
-            f"resources.gpu: auto: the largest model of the search could not be tried: {error.cause}",
+            f"resources.gpu: auto: the largest model of the search could not be run: {error.cause}",
             hint="lower the largest width or batch_size that is searched, or give resources.gpu a number",
         ) from None

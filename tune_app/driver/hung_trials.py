@@ -1,4 +1,4 @@
-"""The end of workers that no longer report."""
+"""End workers that no longer report."""
 
 import os
 import signal
@@ -29,13 +29,13 @@ class HungTrials(Callback):
         self._polled = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: object) -> None:
-        """Start counting."""
+        """Start counting the seconds of silence."""
         self._heard[trial.trial_id] = time.monotonic()
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, int], **_: object
     ) -> None:
-        """Start counting anew, and remember the worker's process."""
+        """Start counting again from 0, and remember the worker's process."""
         self._heard[trial.trial_id] = time.monotonic()
         self._processes[trial.trial_id] = result["pid"]
 
@@ -63,7 +63,7 @@ class HungTrials(Callback):
     def _end_worker(self, trial: TuneTrial) -> None:
         ray.kill(trial.temporary_state.ray_actor)
         if self._session.cluster.local and trial.trial_id in self._processes:
-            with suppress(ProcessLookupError):  # Ray only asks the process to end, and a stopped one does not
+            with suppress(ProcessLookupError):  # Ray only asks the process to end, and a suspended process does not
                 os.kill(self._processes[trial.trial_id], signal.SIGKILL)
 
     def __getstate__(self) -> dict[str, object]:

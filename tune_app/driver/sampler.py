@@ -1,4 +1,4 @@
-"""Optuna's samplers, as the searcher asks them: seeded for each trial, and only for training-stage parameters."""
+"""Optuna's samplers as the searcher uses them: seeded for each trial, and only for training-stage parameters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NON_FINITE = "non_finite"
 """User attribute of a trial in the study that ended with NaN or infinity."""
 MOST_BEST, MOST_NEWEST = 100, 400
-"""Trials of a long study that a sampler sees: the best, and the newest."""
+"""Numbers of best and of newest trials that a sampler sees of a long study."""
 
 
 def make_sampler(config: SweepConfig, number: int) -> optuna.samplers.BaseSampler:
@@ -68,11 +68,10 @@ def _completed(trial: FrozenTrial, value: float) -> FrozenTrial:
 
 
 class TrainingSampler(optuna.samplers.BaseSampler):
-    """Sampler of the training-stage parameters. Finished trials also carry sampling-stage ones, which it ignores.
+    """Sampler of the training-stage parameters. It ignores finished trials' sampling-stage parameters.
 
-    The parameters that are proposed together are known from the space. Optuna would look for them in every trial of
-    the study, for each proposal. Of a long study the sampler sees only the best and the newest trials, so a proposal
-    costs as much at the end as at the start.
+    The space tells which parameters are proposed together. Optuna would look for them in every trial of the study, for
+    each proposal. In a long study the sampler sees only the best and the newest trials, so proposals do not get slower.
     """
 
     def __init__(self, inner: optuna.samplers.BaseSampler, space: Space, best: Sequence[int]) -> None:

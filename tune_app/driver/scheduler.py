@@ -28,7 +28,7 @@ MOST_TUNE_TRIALS = 256
 
 
 def make_rung_book(session: Session) -> RungBook:
-    """Return ASHA's book with the rung values that the log holds, in which lower is better."""
+    """Return ASHA's rung book, filled from the log. Values are negated if higher is better."""
     config = session.config
     trust = config.scheduler.trust
     book = RungBook(config.rungs, config.scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None)
@@ -67,7 +67,7 @@ class SweepScheduler(FIFOScheduler):
             report, message, checkpoint = result.get("report"), result.get("failed"), result.get("checkpoint")
             if isinstance(message, str):
                 decision = self._log_non_finite(record, message)
-            elif isinstance(report, Report) and report.kimg > record.kimg:  # else it was computed again after a retry
+            elif isinstance(report, Report) and report.kimg > record.kimg:  # else a retry has repeated it
                 decision = self._log_report(record, report, str(checkpoint or ""))
                 trial.progressed = record.progressed
         if result.get("parked"):
@@ -80,7 +80,7 @@ class SweepScheduler(FIFOScheduler):
         if failure and failure.kind == "worker_lost":
             self._stopping.leave_if_dying()
         if trial.trial_id not in self._session.records.unfinished or failure is None:
-            return  # an actor that could not start, whose first trial will report the reason, or one of an ended trial
+            return  # the actor could not start (its first trial will report the reason), or its trial has ended
         if failure.disk:
             self._stopping.interruption.disk_error = failure.disk
             return
@@ -117,7 +117,10 @@ class SweepScheduler(FIFOScheduler):
         if report.rung:
             value = report.metrics.get(session.metric)
             if value is None or not isfinite(value):
-                return self._log_non_finite(record, f"{session.metric} is {value} at {kimg:g} kimg")
+                where = f"{kimg:g} kimg"
+                if value is None:
+                    return self._log_non_finite(record, f"{session.metric} is missing from the evaluation at {where}")
+                return self._log_non_finite(record, f"{session.metric} is {value} at {where}, not a finite number")
             baseline = record.source == "baseline"
             verdict = self._book.report(record.id, kimg, sign(session.metric) * value, protected=baseline)
             decision = verdict.decision
@@ -143,7 +146,7 @@ class SweepScheduler(FIFOScheduler):
         return "budget" if report.rung and self._stopping.budget.spent else ""
 
     def _remove_old_checkpoints(self, record: TrialRecord) -> None:
-        """Remove all checkpoints but the newest two, that of the last rung and that of the best rung."""
+        """Remove old checkpoints. Keep the newest two, that of the last rung and that of the best rung."""
         session, metric = self._session, self._session.metric
         rungs = [report for report in record.rungs if record.checkpoint_at(report.kimg)]
         best = min(rungs, key=lambda report: sign(metric) * (report.metrics[metric] or 0.0), default=None)
@@ -162,7 +165,7 @@ class SweepCallback(Callback):
         self._acknowledged = False
 
     def on_step_end(self, iteration: int, trials: MutableSequence[TuneTrial], **_: object) -> None:
-        """Keep Tune's own list short, because Tune walks it several times per step."""
+        """Redraw the console, and keep Tune's own list short, because Tune walks it several times per step."""
         self._console.pulse()
         if self._stopping.interruption.requested and not self._acknowledged:
             self._acknowledged = True
@@ -180,16 +183,16 @@ class SweepCallback(Callback):
         return {}
 
     def _reason(self) -> str:
-        """Return why no trial runs."""
+        """Return the reason why no trial is running."""
         if self._stopping.requests.hold:
-            return "no trial runs: the sweep is on hold until somebody resumes it in W&B"
+            return "no trial is running: the sweep is on hold until somebody resumes it in W&B"
         resources = self._session.cluster.resources
         needed = described([{"CPU": resources.cpu, "GPU": resources.gpus}])
-        return f"no trial runs: waiting for a node with {needed}"
+        return f"no trial is running: waiting for a node with {needed}"
 
 
 class SweepStopper(Stopper):
-    """Tune's stopper: Tune asks after every step if the sweep ends."""
+    """Tune's stopper. After every step, Tune asks it if the sweep must end."""
 
     def __init__(self, session: Session, stopping: Stopping) -> None:
         self._ours, self._stopping = session.cluster.ours, stopping
@@ -198,7 +201,7 @@ class SweepStopper(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Return True if the sweep ends now. Raise LeaveTune instead if the end of our Ray cleans up faster."""
+        """Return True if the sweep ends now. With our own Ray, raise LeaveTune instead: ending Ray cleans up faster."""
         self._stopping.poll()
         if self._stopping.interruption.complete and self._ours:
             raise LeaveTune

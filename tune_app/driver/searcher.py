@@ -1,4 +1,4 @@
-"""The searcher gives Tune the next trial: unfinished ones first, then baselines, then Optuna's proposals."""
+"""The searcher gives Tune the next trial: first unfinished trials, then baselines, then Optuna's proposals."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Searcher(SearchAlgorithm):
         self._warm_ups = session.cluster.slots if session.reuses_actors else 0
 
     def next_trial(self) -> TuneTrial | None:
-        """Return the next trial, or None if no slot is free or none may start now."""
+        """Return the next trial, or None if no slot is free or no trial may start now."""
         self._stopping.poll()  # Tune calls nothing else while no trial runs
         full = len(self._with_tune) >= self._session.cluster.room()
         if full or self._stopping.requests.hold or self.is_finished():

@@ -18,7 +18,7 @@ class Session:
     experiment: Experiment
     log: EventLog
     records: Records
-    """The log folded; the log keeps it current."""
+    """State of all trials according to the log. The log updates it with each event."""
     cluster: Cluster
     data: SharedData
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ray import ObjectRef
 
 FID_IMAGES = 50_000
-"""Sample count from which the features for FID are prepared."""
+"""Least number of samples for which the reference statistics of FID are prepared."""
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,19 @@ from tune_app.experiment.records import Records, TrialRecord
 from tune_app.experiment.requests import take_requests
 
 GRACE_SECONDS = 12.0
-"""How long an interrupted sweep waits for its trials to park."""
+"""Seconds that an interrupted sweep waits for its trials to write a checkpoint and pause."""
 POLL_SECONDS = 0.5
 OVERRUN_SECONDS, OVERRUN_SHARE = 60.0, 0.05
-"""How long trials may run on after a limit is reached: the larger of seconds and a share of the hours."""
+"""Time that trials may run on after a limit is reached: these seconds or this share of `budget.hours`, if longer."""
 DYING_SECONDS = 0.3
-"""How much later than a worker the processes of Ray may die that took it along."""
+"""Seconds by which Ray's processes may outlive a worker that died because of them."""
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LeaveTune(BaseException):
     """Leaves Tune without its clean-up, which waits for workers and for Ray's processes. Tune does not catch this.
 
-    The end of the session ends the workers. The argument is the process of Ray that died, if one did.
+    The workers end with the session. The argument names the process of Ray that died, if one died.
     """
 
 
@@ -46,7 +46,7 @@ class Budget:
 
     @property
     def hours(self) -> float:
-        """Hours on the clock, those of earlier sessions included."""
+        """Hours on the clock, including earlier sessions."""
         return self._hours_before + (self._clock() - self._began) / 3600
 
     @property
@@ -61,7 +61,7 @@ class Budget:
 
     @property
     def overrun(self) -> bool:
-        """True if no rung came for a while after a limit was reached. Then running trials park, and the sweep ends."""
+        """True if trials may run on no longer after a limit was reached. Then they park, and the sweep ends."""
         allowed = max(OVERRUN_SECONDS, OVERRUN_SHARE * 3600 * self._limits.get("hours", 0.0))
         return self.spent and self._clock() - (self._spent_at or 0.0) > allowed
 
@@ -76,9 +76,9 @@ class Requests:
         self.end_sweep = False
         """True: all trials stop at their next report."""
         self.no_more_trials = False
-        """True: running trials go on, no new one starts."""
+        """True: running trials continue, and no new trial starts."""
         self.hold = False
-        """True: no trial starts for now."""
+        """True: no trial starts until this is False again."""
 
     def poll(self) -> None:
         """Read new requests, at most every POLL_SECONDS. Raise OSError if the folder cannot be read."""
@@ -114,9 +114,9 @@ class Interruption:
         self._park_requested = False
         self._signalled_at: float | None = None
         self.parked: set[str] = set()
-        """Trials that have written a checkpoint and wait."""
+        """Trials that have written a checkpoint and paused."""
         self.disk_error: StorageError | None = None
-        """Why the experiment can no longer be written."""
+        """The error after which the experiment can no longer be written."""
         self.fault: Exception | None = None
         """A bug of ours that ended the sweep."""
 
@@ -216,7 +216,7 @@ class Stopping:
             self.requests.poll()
 
     def leave_if_dying(self) -> None:
-        """Raise LeaveTune if a lost worker is part of the end of Ray, as after a signal to the process group."""
+        """Raise LeaveTune if a worker was lost because Ray is ending, as after a signal to the process group."""
         if self.interruption.requested:
             raise LeaveTune
         time.sleep(DYING_SECONDS)

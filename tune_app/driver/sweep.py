@@ -1,4 +1,4 @@
-"""A sweep is started or resumed: check everything, start Ray, lock the experiment, run one session."""
+"""Start or resume a sweep: check everything, start Ray, lock the experiment, run one session."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -85,8 +85,8 @@ def resume_sweep(
 ) -> Experiment:
     """Resume an experiment with `config`: unfinished trials from their last checkpoint first, then new ones.
 
-    Raise ConfigError if `config` differs in a key that may not change, and InputError if the images differ. Then
-    nothing has changed on disk.
+    Raise ConfigError if `config` differs in a key that may not change, and InputError if the images differ. In
+    both cases nothing has changed on disk.
     """
     recorded = RecordedConsole(console or Quiet())
     with recorded.recorded_errors():
@@ -98,7 +98,7 @@ def resume_sweep(
 
 
 def _resume_after(error: RayDiedError, experiment: Experiment, address: str | None, console: Quiet) -> None:
-    """Resume on a new private Ray. Raise `error` again if the cluster is not ours to start."""
+    """Resume on a new private Ray. Raise `error` again if we did not start the Ray that died."""
     if address or ray_cluster.callers_ray():
         raise error
     console.note(f"{error.message}; starting Ray again")
@@ -132,7 +132,8 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
                     write_file(experiment.real_images, data.real_images)
                 remove_leftovers(experiment, log, records, config.storage)
                 if restarting := restarting_trials(experiment, records, config.storage):
-                    console.note(f"no checkpoint is left of trials that start over: {', '.join(restarting)}")
+                    trials = ", ".join(restarting)
+                    console.note(f"these trials start over because none of their checkpoints is left: {trials}")
                 write_file(experiment.sweep_yaml, dump(config))
             _run_session(Session(config, experiment, log, records, cluster, data), console, changes)
 

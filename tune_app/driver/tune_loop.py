@@ -170,7 +170,7 @@ def _end_state(session: Session, stopping: Stopping) -> SweepState:
     if stopping.budget.spent and not requests.ends:
         return "budget"
     if session.records.unfinished and not requests.end_sweep:
-        return "interrupted"  # Tune has left trials behind; a resume finishes them
+        return "interrupted"  # Tune has not finished all trials; a resume does
     counts = session.records.counts
     return "completed" if counts["completed"] + counts["stopped"] else "failed"
 

@@ -20,7 +20,7 @@ MOST_CHARACTERS = 300
 
 
 class Failure(NamedTuple):
-    """Why a worker's call failed."""
+    """Reason for which a worker's call failed."""
 
     kind: FailureKind
     message: str
@@ -32,14 +32,14 @@ class Failure(NamedTuple):
 
 
 class Allowance(NamedTuple):
-    """What a trial may use."""
+    """Resources and retries that a trial may use."""
 
     cpu: float
     gpu: float
     retries: int = 0
-    """Times that it may be started again."""
+    """Number of times that the trial may be started again."""
     progressed: bool = False
-    """True if it has written a checkpoint since its last failure. Then a lost worker uses up no retry."""
+    """True if the trial has written a checkpoint since its last failure. Then a lost worker uses up no retry."""
 
 
 class TuneTrial(Trial):
@@ -58,7 +58,7 @@ class TuneTrial(Trial):
         self.grown = False
         """True if the trial gets a larger share of a GPU after the last failure."""
         self.lost_because = ""
-        """Why we ended the worker, if we did."""
+        """Reason for which we ended the worker, empty if we did not."""
         super().__init__(
             RayWorker.__name__,
             config=worker_config,

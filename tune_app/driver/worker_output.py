@@ -1,4 +1,4 @@
-"""What a trial's worker has printed, kept with the trial when it fails."""
+"""The output of a trial's workers. It is kept with the trial if the trial fails."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,15 +8,15 @@ from trainables.ray_worker import BEGINS
 from tune_app.experiment.folder import Experiment
 
 MOST_BYTES = 100_000
-"""How much of the end of a worker's output is kept."""
+"""Length of the output that is kept, counted from its end."""
 RAYS_OWN = (":actor_name:", ":task_name:", ":job_id:")
-"""Lines by which Ray marks the output of a worker begin so."""
+"""Prefixes of the lines that Ray itself writes into the output of a worker."""
 
 
 def keep_worker_output(experiment: Experiment, trial: str, logs: Path) -> None:
     """Write what the workers of `trial` on this machine have printed to trials/<id>/worker.log.
 
-    `logs` is Ray's folder of log files. Write nothing if they have printed nothing.
+    `logs` is Ray's folder of log files. Write no file if the workers have printed nothing.
     """
     printed = "".join(part for path in sorted(logs.glob("worker-*")) for part in _printed(path, trial))
     if printed.strip():

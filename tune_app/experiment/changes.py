@@ -68,7 +68,7 @@ def check_model(experiment: Experiment, records: Records, config: SweepConfig) -
 
 
 def changed_versions(records: Records, now: Mapping[str, str]) -> Changes:
-    """Return the libraries that have another version than in the last session, with both versions."""
+    """Return the libraries whose version has changed since the last session, with both versions."""
     return {
         f"version of {name}": [records.versions[name], now[name]]
         for name in sorted(records.versions.keys() & now.keys())

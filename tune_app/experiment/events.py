@@ -84,7 +84,7 @@ class LoggedEvent(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True)
 
     time: Time
-    """When it was written: UTC, ISO 8601, to the millisecond."""
+    """Time at which the event was written: UTC, ISO 8601, to the millisecond."""
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the JSON object of the line: the event's name, the time, then the fields that were given."""
@@ -98,7 +98,7 @@ class SweepBegan(LoggedEvent):
     """Name of the experiment."""
     seed: Annotated[int, Expected("a whole number")]
     """Seed of the search."""
-    config: Annotated[LoggedConfig, Expected("a configuration, its resources two numbers")] = {}
+    config: Annotated[LoggedConfig, Expected("a configuration whose resources are numbers")] = {}
     """Resolved configuration of this session."""
     data: Text = ""
     """Fingerprint of the images; empty for a model without images."""
@@ -107,7 +107,7 @@ class SweepBegan(LoggedEvent):
     identity: Text = ""
     """Random name of the experiment, which stays the same if its folder is renamed or copied."""
     hours: Annotated[NotNegative | None, Expected("a finite number, 0 or more")] = None
-    """Hours on the clock before this session. They are not measured by the wall clock, which may jump."""
+    """Hours of earlier sessions. They are measured by a clock that does not jump when the time of day is set."""
     versions: Fingerprints = {}
     """Versions of Python, of tune_app and of the libraries that the numbers depend on."""
     model_version: Annotated[int | None, Expected("a whole number")] = None
@@ -137,9 +137,9 @@ class SweepEnded(LoggedEvent):
 
     event: Literal["sweep_ended"] = "sweep_ended"
     state: Annotated[SweepState, Expected(_list_of_words(*get_args(SweepState)))]
-    """How it ended."""
+    """How the session ended."""
     hours: NotNegative
-    """Hours on the clock, those of earlier sessions included."""
+    """Hours on the clock, including earlier sessions."""
     reason: Text = ""
     """`person` if a person ended the sweep."""
 
@@ -169,7 +169,7 @@ class Asked(TrialEvent):
     params: Params
     """Searched and fixed parameters."""
     source: Annotated[Source, Expected(_list_of_words(*get_args(Source)))]
-    """Who proposed it."""
+    """`baseline` for a trial that the configuration lists, `sampler` for any other."""
 
 
 class Reported(TrialEvent):
@@ -183,11 +183,11 @@ class Reported(TrialEvent):
     rung: Flag
     """True if the trial was evaluated here."""
     metrics: Metrics
-    """Training losses, and at a rung the metrics. null: not a finite number."""
+    """Training losses, and at a rung the metrics. `null` stands for a value that is not a finite number."""
     sampling: Params = {}
     """The best sampling setting of the evaluation, as the space names it."""
     settled: Params = {}
-    """That setting as it was used: with the raw step, the steps per level and the network evaluations."""
+    """The same setting with its derived values: raw step size, steps per level and network evaluations."""
     curve: Table = []
     """Every sampling setting tried, with its metrics."""
     levels: Table = []
@@ -199,13 +199,13 @@ class Reported(TrialEvent):
     decision: Annotated[Decision, Expected(_list_of_words(*get_args(Decision)))]
     """The decision taken on this report."""
     reason: Text = ""
-    """Why the trial stops, if neither ASHA nor max_kimg stopped it: `budget` or `person`."""
+    """`budget` or `person` if one of them stopped the trial, empty if not."""
     trusted: Annotated[bool | None, Expected("true, false or null")] = None
     """True if the rung was trusted at this report. Absent at the last rung and between rungs."""
     checkpoint: Annotated[CheckpointPath | None, Expected("a path trials/TRIAL/FILE")] = None
     """Folder of the checkpoint written at this report, relative to the experiment."""
     hours: Annotated[NotNegative | None, Expected("a finite number, 0 or more")] = None
-    """Hours on the clock so far."""
+    """Hours on the clock so far, including earlier sessions."""
 
     def paths(self) -> list[str]:
         return [*self.pictures.values(), *([self.checkpoint] if self.checkpoint else [])]
@@ -214,7 +214,7 @@ class Reported(TrialEvent):
 class Checkpointed(TrialEvent):
     """A trial wrote a checkpoint. Version 0.1 logged this after each report; now it is only logged on a resume.
 
-    The resume logs it for a checkpoint of the last report that was written before the driver died.
+    The resume logs a checkpoint of the trial's last report if the driver died before it could log it.
     """
 
     event: Literal["checkpointed"] = "checkpointed"
@@ -236,9 +236,9 @@ class Failed(TrialEvent):
     message: Text
     """The error in one line."""
     retry: Flag
-    """True if the trial is tried again."""
+    """True if the trial will be started again."""
     gpu: Annotated[NotNegative | None, Expected("a finite number, 0 or more")] = None
-    """Share of a GPU for the next try, if it grows."""
+    """Share of a GPU for the next attempt, if the share grows."""
 
 
 class Rechecked(TrialEvent):
@@ -246,17 +246,17 @@ class Rechecked(TrialEvent):
 
     event: Literal["rechecked"] = "rechecked"
     kimg: Positive
-    """Thousands of training images that its checkpoint has seen."""
+    """Thousands of training images seen at the evaluated checkpoint."""
     seconds: NotNegative
     """Seconds that the re-evaluation took."""
     sampling: Params
     """Sampling setting of the draws, as the space names it."""
     settled: Params = {}
-    """That setting as it was used."""
+    """The same setting with its derived values."""
     draws: Draws
-    """Metrics of each draw, with the re-evaluation's samples and network evaluations."""
+    """Metrics of each draw with the re-evaluation's number of samples and network evaluations."""
     same: Draws
-    """Metrics of each draw with the sweep's own samples and network evaluations."""
+    """Metrics of each draw with the sweep's own number of samples and network evaluations."""
     pictures: Pictures
     """Picture files by name."""
     features: Text
@@ -271,7 +271,7 @@ class Ended(TrialEvent):
 
     event: Literal["ended"] = "ended"
     state: Annotated[TrialEnd, Expected(_list_of_words(*get_args(TrialEnd)))]
-    """How it ended."""
+    """How the trial ended."""
     reason: Text
     """`max_kimg`, `asha`, `budget`, `person` or the kind of the last failure."""
     kimg: NotNegative
@@ -288,7 +288,7 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator=
 
 
 def parse_event(entry: object) -> Event:
-    """Return the event that a JSON object holds. Raise ValueError with a sentence if it is none."""
+    """Return the event in a JSON object. Raise ValueError if the object is not an event."""
     if not isinstance(entry, dict) or "event" not in entry:
         raise ValueError("it has no `event` field")
     kind = entry["event"]
@@ -301,7 +301,7 @@ def parse_event(entry: object) -> Event:
 
 
 def finite_or_null(value: object) -> object:
-    """Return `value` with every number that JSON cannot hold replaced by null."""
+    """Return `value` with every number that JSON cannot represent replaced by None."""
     if isinstance(value, dict):
         return {str(key): finite_or_null(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -315,7 +315,7 @@ def expectation(kind: type[LoggedEvent], field: str) -> str:
 
 
 def _sentence(kind: str, entry: dict[str, object], error: ValidationError) -> str:
-    """Return what is wrong with the first field that pydantic refused."""
+    """Return the message for the first field that pydantic refused."""
     first = error.errors(include_url=False)[0]
     if len(first["loc"]) < 2:  # the check of a whole event
         return f"`{kind}`: {first['msg'].removeprefix('Value error, ')}"

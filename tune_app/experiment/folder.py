@@ -30,7 +30,7 @@ class Experiment:
 
     @property
     def shown(self) -> str:
-        """The folder, relative to the current one if that is shorter."""
+        """The folder as a path, relative to the current folder if that is shorter."""
         return min(os.path.relpath(self.folder), str(self.folder), key=len)
 
     @property
@@ -65,16 +65,16 @@ class Experiment:
 
     @property
     def real_images(self) -> Path:
-        """A picture of held-out images, to be looked at beside the samples."""
+        """A picture of held-out images, to compare the samples with."""
         return self.folder / "real-images.png"
 
     @property
     def driver_log(self) -> Path:
-        """The lines that the driver said, with their times."""
+        """Every line that the driver printed, with its time."""
         return self.folder / "driver.log"
 
     def failure_files(self, trial: str) -> list[Path]:
-        """Return the files that tell why a trial failed: its traceback, its worker's output and the driver's log."""
+        """Return the files that show why a trial failed: its traceback, its worker's output and the driver's log."""
         return [self.error_file(trial), self.worker_log(trial), self.driver_log]
 
     def error_file(self, trial: str) -> Path:
@@ -131,15 +131,15 @@ class Experiment:
         return [str(part) for part in command] if isinstance(command, list) else []
 
     def read_records(self) -> Records:
-        """Return the log folded into records."""
+        """Return the state of the trials according to the log."""
         return Records(read(self.events))
 
     def records(self) -> list[TrialRecord]:
-        """Return every trial, in the order in which they were asked for."""
+        """Return all trials, in the order in which they were proposed."""
         return list(self.read_records().trials.values())
 
     def best(self) -> dict[str, JsonValue] | None:
-        """Return the best trial so far, as under `best` in summary.json, or None before the first rung."""
+        """Return the best trial so far, in the form of `best` in summary.json, or None before the first rung."""
         metric = self.config().metric.name
         winner = best(self.records(), metric)
         return None if winner is None else asdict(trial_result(winner, metric))

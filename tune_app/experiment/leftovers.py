@@ -12,9 +12,9 @@ from tune_app.experiment.records import Records, TrialRecord
 
 
 def remove_leftovers(experiment: Experiment, log: EventLog, records: Records, address: str | None) -> None:
-    """Remove old requests, temporary files, and checkpoints of unfinished trials that the log does not name.
+    """Remove old requests, temporary files, and those checkpoints of unfinished trials that are not logged.
 
-    Log a checkpoint of a trial's last report instead, if it is whole: the driver died before it could.
+    A complete checkpoint of a trial's last report is logged instead: the driver died before it could log it.
     """
     shutil.rmtree(experiment.requests, ignore_errors=True)
     storage.remove(experiment.place(PARK_FILE, address))
@@ -48,4 +48,4 @@ def _is_of_last_report(record: TrialRecord, name: str, place: str) -> bool:
     if name != checkpoint.name_at(images(record.kimg)):
         return False
     with storage.local(place) as folder:
-        return checkpoint.whole(folder)
+        return checkpoint.is_complete(folder)

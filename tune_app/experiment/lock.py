@@ -16,7 +16,7 @@ RESUME_LOCK, WANDB_LOCK = ".lock", ".wandb.lock"
 def resume_lock(folder: Path, name: str = RESUME_LOCK, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `name` of an experiment folder. The system releases it when this process dies.
 
-    Raise InputError that names the process holding it, unless `wait` asks to wait for that process.
+    If another process holds it, wait if `wait` is set, else raise InputError that names the process.
     """
     path = folder / name
     try:

@@ -1,6 +1,6 @@
 """The event log: one JSON object per line, flushed to disk before any listener is called.
 
-A crash can tear the last line only. The reader skips such a line, and it is cut off when the log is opened for writing.
+A crash can damage only the last line. The reader skips a damaged last line, and opening the log for writing removes it.
 Damage anywhere else is reported with its line number, and the file is left as it is.
 """
 
@@ -74,7 +74,7 @@ class EventLog:
         try:
             self._write(json.dumps(event.as_json(), allow_nan=False, separators=(",", ":")).encode() + b"\n")
         except OSError as error:
-            with suppress(OSError):  # a later event must not continue half a line
+            with suppress(OSError):  # remove a partial line, else the next event would continue it
                 self._file.truncate(self._size)
             raise StorageError.of(error, self._path) from None
         self.events.append(event)
@@ -108,7 +108,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _parse(path: Path, raw: bytes) -> tuple[list[Event], int]:
-    """Return the events in `raw` and the number of bytes in whole lines."""
+    """Return the events in `raw` and the number of bytes in complete lines."""
     end = raw.rfind(b"\n") + 1
     events: list[Event] = []
     unfinished: dict[str, bool] = {}
@@ -131,7 +131,7 @@ def _check_order(event: Event, unfinished: dict[str, bool]) -> None:
     match event:
         case Asked(trial=trial):
             if trial != f"{len(unfinished):04d}":
-                raise ValueError(f"`asked`: trial {trial} comes where trial {len(unfinished):04d} is next")
+                raise ValueError(f"`asked`: trial {trial} was asked for, but trial {len(unfinished):04d} is next")
             unfinished[trial] = True
         case Rechecked(trial=trial):
             if unfinished.get(trial) is not False:

@@ -80,7 +80,7 @@ def find(where: str, out: Path = DEFAULT_OUT) -> Experiment:
 
 
 def newest(out: Path, name: str | None = None) -> Experiment | None:
-    """Return the experiment under `out` that started last by its log, of that `name` if one is given."""
+    """Return the experiment under `out` whose log began last. If `name` is given, consider only those of that name."""
     stamped = re.compile(rf"^{'.+' if name is None else re.escape(name)}-(\d{{8}}-\d{{6}}(?:-\d+)?)$")
     started = [
         (_start_of(folder), match.group(1), folder)
@@ -91,7 +91,7 @@ def newest(out: Path, name: str | None = None) -> Experiment | None:
 
 
 def _start_of(folder: Path) -> datetime:
-    """Return the time of the first event, or the time of the file if there is none. Folders are named in local time."""
+    """Return the time of the first event, or of the file if it has no event. Folder names have only local time."""
     log = folder / "events.jsonl"
     with suppress(OSError, ValueError, LookupError, TypeError), log.open("rb") as file:
         return datetime.fromisoformat(json.loads(file.readline(MOST_BYTES))["time"]).astimezone(timezone.utc)

@@ -1,4 +1,4 @@
-"""The order of finished trials: by the sweep's own values, and by fresh seeds for those evaluated again."""
+"""The order of finished trials: by the sweep's own values, and by fresh seeds if trials were re-evaluated."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,10 @@ def fresh_estimate(record: TrialRecord, metric: str) -> Estimate | None:
 
 
 def ranked(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
-    """Return the trials that reached the highest rung, the best first. A value at 1 kimg does not compete with 20."""
+    """Return the trials that reached the highest rung, the best first.
+
+    A value at 1 kimg does not compete with one at 20 kimg.
+    """
     measured = [
         (record, value)
         for record in records
@@ -49,7 +52,7 @@ def ranked(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
 
 
 def best(records: Iterable[TrialRecord], metric: str) -> TrialRecord | None:
-    """Return the best trial by fresh seeds, or by the sweep's own values while none was evaluated again."""
+    """Return the best trial by fresh seeds, or by the sweep's own values if no trial was re-evaluated."""
     order = ranked(records, metric)
     fresh = [(record, value.mean) for record in order if (value := fresh_estimate(record, metric))]
     if fresh:
@@ -62,9 +65,10 @@ def front(
     metrics: Sequence[str],
     value: Callable[[TrialRecord, str], float | None] = TrialRecord.value,
 ) -> list[TrialRecord]:
-    """Return the Pareto front: the trials that no other one beats in one metric without losing in another.
+    """Return the Pareto front.
 
-    `value` returns the number by which trials are compared.
+    A trial is on it if no other trial is at least as good in all metrics and better in one. `value` returns the number
+    by which trials are compared.
     """
     order = ranked(records, metrics[0])
 
@@ -95,7 +99,7 @@ class TrialResult:
     params: dict[str, Scalar]
     """Parameters of the trial, with the best sampling setting."""
     settled: dict[str, Scalar]
-    """The sampling setting as it was used, with derived values such as the raw step."""
+    """The sampling setting with its derived values, such as the raw step size."""
     pictures: dict[str, str]
     checkpoint: str | None
     """The checkpoint written at `kimg`, relative to the experiment; None if it is missing."""

@@ -1,4 +1,4 @@
-"""The log folded into records: state, reports and end of every trial, and what the sweep has cost."""
+"""Records computed from the log: state, reports and end of every trial, and the cost of the sweep."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -46,9 +46,9 @@ class TrialRecord:
     written a checkpoint since its last failure, because nodes may come and go.
     """
     progressed: bool = False
-    """True if it has written a checkpoint since it last failed."""
+    """True if the trial has written a checkpoint since its last failure."""
     gpu: float | None = None
-    """Share of a GPU that it runs with, if that differs from the configuration's."""
+    """Share of a GPU that the trial occupies, if it differs from the configuration's."""
     recheck: Rechecked | None = None
 
     @property
@@ -58,7 +58,7 @@ class TrialRecord:
 
     @property
     def ended(self) -> bool:
-        """True if it runs no further."""
+        """True if the log holds the end of the trial."""
         return self.state in ("completed", "stopped", "failed")
 
     @property
@@ -73,12 +73,12 @@ class TrialRecord:
 
     @property
     def failed_for_good(self) -> bool:
-        """True if the last failure is not retried."""
+        """True if the trial is not retried after its last failure."""
         return bool(self.failures) and not self.failures[-1].retry
 
     @property
     def decided(self) -> bool:
-        """True if the log already says that the trial runs no further."""
+        """True if the log holds the decision to end the trial. The end itself may not be logged yet."""
         return self.failed_for_good or bool(self.reports and self.reports[-1].decision == "stop")
 
     def checkpoint_at(self, kimg: float) -> str | None:
@@ -96,7 +96,7 @@ class TrialRecord:
 
 
 class Records:
-    """Every trial of a sweep and its cost, kept current event by event."""
+    """Every trial of a sweep and the cost of the sweep, updated with each event."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[str, TrialRecord] = {}
@@ -118,7 +118,7 @@ class Records:
         self.hours = 0.0
         """Hours on the clock. A session that was killed counts up to its last report."""
         self.identity = ""
-        """Random name of the experiment. Version 0.1 gave none."""
+        """Random name of the experiment, empty if version 0.1 created it."""
         self.versions: dict[str, str] = {}
         """Versions of the libraries in the last session."""
         self.model_version: int | None = None
@@ -132,11 +132,11 @@ class Records:
             self.apply(event)
 
     def cost(self) -> dict[str, float]:
-        """Return hours on the clock, and the reports' seconds times the share of the machine that each trial had."""
+        """Return hours on the clock, GPU hours, CPU hours and thousands of training images."""
         return {"hours": self.hours, **self._spent}
 
     def apply(self, event: Event) -> None:
-        """Fold one more event in."""
+        """Update the records with one more event."""
         self._count_hours(event)
         match event:
             case SweepStarted() | SweepResumed():

@@ -1,4 +1,7 @@
-"""Requests to a running driver: stop a trial or the sweep, start no more trials, hold or release them."""
+"""Requests to a running driver.
+
+They stop a trial or the sweep, or they end, pause or resume the starting of new trials.
+"""
 
 import re
 from typing import Literal
@@ -8,11 +11,11 @@ from tune_app.experiment.folder import Experiment
 from tune_app.experiment.lock import is_running
 
 SweepRequest = Literal["all", "rest", "hold", "release"]
-"""End the sweep, start no more trials, start none for now, go on starting them."""
+"""`all` ends the sweep, `rest` ends the starting of new trials, `hold` pauses it and `release` resumes it."""
 
 
 def request(experiment: Experiment, what: SweepRequest | str) -> None:
-    """Leave a request for the driver: a SweepRequest, or the id of a trial that is to stop."""
+    """Leave a request for the driver: a SweepRequest, or the id of a trial to stop."""
     experiment.requests.mkdir(exist_ok=True)
     (experiment.requests / what).touch()
 
@@ -28,7 +31,7 @@ def take_requests(experiment: Experiment) -> list[str]:
 def request_stop(experiment: Experiment, trial: str | None = None) -> str | None:
     """Ask the driver to stop `trial`, or the whole sweep, at the next report. Return the trial's id.
 
-    Raise InputError if nothing can stop.
+    Raise InputError if the trial does not exist or has ended, or if no driver runs.
     """
     if trial is not None and re.fullmatch("0|[1-9][0-9]*", trial):
         trial = f"{int(trial):04d}"

@@ -1,4 +1,4 @@
-"""The console of a running sweep: nothing, or one plain line per event. live_table.py has the one for a terminal."""
+"""The console of a running sweep: nothing, or one plain line per event. The table is in live_table.py."""
 
 import sys
 import time
@@ -104,7 +104,7 @@ class Plain(Quiet):
 
 
 def opening_lines(experiment: Experiment, records: Records, slots: int) -> list[str]:
-    """Return the first lines of a session: folder and slots, and for a resumed one what is left and what changed."""
+    """Return the first lines of a session: folder, slots and, after a resume, the unfinished trials and the changes."""
     lines = [f"experiment {experiment.folder}, {slots} trials at once"]
     if records.trials:
         ended = len(records.trials) - len(records.unfinished)

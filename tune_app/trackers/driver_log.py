@@ -1,4 +1,4 @@
-"""The file driver.log of an experiment: everything that the driver said, with the time of each line."""
+"""The file driver.log of an experiment: every line that the driver printed, with its time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tune_app.trackers.console import Plain, Quiet
 
 
 class DriverLog(Plain):
-    """Console that appends its lines to driver.log. Lines said before there is an experiment are kept until then."""
+    """Console that appends its lines to driver.log. It keeps the lines in memory until there is an experiment."""
 
     def __init__(self) -> None:
         self._waiting: list[str] = []
@@ -80,7 +80,7 @@ class RecordedConsole(Quiet):
 
     @contextmanager
     def recorded_errors(self) -> Iterator[None]:
-        """Write an error that ends the block into driver.log, with its traceback if it is none of ours."""
+        """Write an error that ends the block to driver.log. Unless it is a TuneAppError, write its traceback."""
         try:
             yield
         except TuneAppError as error:

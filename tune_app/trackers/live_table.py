@@ -26,7 +26,7 @@ REFRESH_SECONDS = 0.5
 FIXED = ("trial", "state", "kimg", "metric")
 """Columns that every terminal shows."""
 FRAME_LINES = 6
-"""Lines beside the rows: title, head, two of the caption, the one about hidden rows, and one for the cursor."""
+"""Lines other than rows: title, head, two of the caption, one about hidden rows, and one for the cursor."""
 GAP = 2
 """Spaces between two columns."""
 
@@ -98,7 +98,7 @@ class LiveTable(Quiet):
         self._print(line)
 
     def table(self) -> Group:
-        """Return the title, the table of the moment and the caption, fitted to the terminal."""
+        """Return the title, the current table and the caption, fitted to the terminal."""
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text

@@ -40,7 +40,7 @@ def sync(experiment: Experiment, *, new: bool = False, to_stderr: bool = False) 
 
 
 def follow(experiment: Experiment) -> bool:
-    """Send the log as it grows until standard input closes, as it does when the driver ends.
+    """Send the log as it grows, until standard input closes because the driver ends.
 
     Return True if everything was sent.
     """

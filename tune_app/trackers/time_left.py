@@ -22,7 +22,7 @@ def seconds_left(config: SweepConfig, records: Records, slots: int) -> float | N
 
 
 def _recheck_seconds(config: SweepConfig, records: Records) -> float:
-    """Return the cost of the re-evaluation, judged by the trials' last evaluations; 0 before the first of them."""
+    """Return an estimate from the trials' last evaluations, or 0 if no trial has completed."""
     last = [r.rungs[-1].metrics.get("evaluation_seconds") for r in records.trials.values() if r.state == "completed"]
     seconds = [value for value in last if value is not None]
     if not seconds or not MODELS[config.model].uses_images:

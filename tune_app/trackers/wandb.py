@@ -1,7 +1,7 @@
 """The event log as W&B runs. Only the wandb_*.py files and this one import wandb.
 
-W&B is a projection of the log: each report goes to the trial's run once and in order, live or in a replay. Nothing is
-stored for later but the log. Whatever could not be sent is sent when the log is applied again.
+W&B is a projection of the log: each report goes to the trial's run once and in order, live or in a replay. Only the
+log is kept for later: whatever could not be sent is sent when the log is applied again.
 """
 
 import os
@@ -28,7 +28,7 @@ from tune_app.trackers.wandb_sweep import RefusedError, RunDeletedError, Unreach
 
 CONNECT_SECONDS = 20.0
 RETRY_SECONDS = 60.0
-"""How long an unreachable server is not tried again."""
+"""Seconds before an unreachable server is tried again."""
 FINISHING_THREADS = 16
 STATES = {"completed": "FINISHED", "failed": "FINISHED", "interrupted": "PAUSED", "budget": "PAUSED"}
 """State of the W&B Sweep for each state of ours."""
@@ -59,7 +59,7 @@ class WandbMirror:
         self._last_event: dict[str, str] = {}
         """Time of the last event of each trial."""
         self._deleted: set[str] = set()
-        """Trials whose runs a person has deleted in W&B. wandb does not take up their ids again in this process."""
+        """Trials whose runs a person has deleted in W&B. wandb does not accept their ids again in this process."""
         self._refused = False
         """True if W&B refuses what we send, so it is not tried again."""
         self._unreachable_until = 0.0
@@ -71,7 +71,7 @@ class WandbMirror:
 
     @property
     def url(self) -> str:
-        """Address of the Sweep's page, empty before it is made."""
+        """Address of the Sweep's page, empty before the Sweep is made."""
         return self._sweep.url
 
     @property
@@ -80,7 +80,7 @@ class WandbMirror:
         return len(self._pending)
 
     def apply(self, event: Event) -> None:
-        """Take in one event of the log."""
+        """Update the mirror with one event of the log. Nothing is sent yet."""
         self._records.apply(event)
         if isinstance(event, TrialEvent):
             self._pending[event.trial] = None
@@ -304,8 +304,8 @@ class WandbMirror:
 
     def _note_refused(self, error: RefusedError) -> None:
         self._refused = True
-        again = f"mend that, then: python -m tune_app sync {self._experiment.shown}"
-        new = " --new makes a new sweep" if "deleted" in str(error) else ""
+        again = f"fix this, then run: python -m tune_app sync {self._experiment.shown}"
+        new = " --new (makes a new sweep)" if "deleted" in str(error) else ""
         self._say(f"W&B refuses ({error}); {'the sweep goes on without it; ' * self._live}{again}{new}")
 
 

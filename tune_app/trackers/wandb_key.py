@@ -1,4 +1,4 @@
-"""Where W&B finds its key, and the host and mode that its own settings name."""
+"""The place of the W&B key, and the host and mode in W&B's own settings."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TRUE = ("1", "true", "t", "yes", "y", "on")
 
 @dataclass(frozen=True)
 class WandbAccount:
-    """What wandb would use in this folder and environment."""
+    """Server, mode and key that wandb uses in this folder and environment."""
 
     host: str
     """Address of the server."""
     mode: Mode
     key_in: str
-    """Where the key is, empty if there is none. The key itself is never kept."""
+    """Variable or file that holds the key, empty if there is none. The key itself is never kept."""
 
 
 def wandb_account(environment: Mapping[str, str] = os.environ) -> WandbAccount:

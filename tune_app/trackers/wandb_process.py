@@ -40,7 +40,7 @@ def wandb_process(wandb: WandbConfig, experiment: Experiment, note: Callable[[st
 
 
 class _Mirror:
-    """The running process. If it dies, it is started again, because it continues where the log in W&B ends."""
+    """The running process. If it dies, it is started again and continues with the first report that W&B lacks."""
 
     def __init__(self, experiment: Experiment, scratch: str, note: Callable[[str], None]) -> None:
         self._command = [sys.executable, "-m", "tune_app", "sync", str(experiment.folder), "--follow"]
@@ -83,7 +83,7 @@ class _Mirror:
                 return
             _kill(self._process)
             if start == MOST_STARTS:
-                self._note("the process that sends the sweep to W&B ended again and is not started any more")
+                self._note("the process that sends the sweep to W&B ended again and is not restarted")
                 return
             self._note("the process that sends the sweep to W&B ended unexpectedly; starting it again")
             self._process = self._start()

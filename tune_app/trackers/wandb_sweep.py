@@ -1,4 +1,4 @@
-"""The W&B Sweep of an experiment, and wandb.json, which says which Sweep it is and which runs are complete."""
+"""The W&B Sweep of an experiment, and wandb.json, which names the Sweep and the runs that are complete."""
 
 import json
 import re
@@ -20,15 +20,15 @@ DELETED = re.compile("previously created and deleted", re.IGNORECASE)
 REFUSED = re.compile(
     r"\b40[134]\b|permission|unauthorized|forbidden|not found|no such|does not exist|api.key", re.IGNORECASE
 )
-"""Words of the errors that no later try mends."""
+"""Words in errors for which a retry does not help."""
 
 
 class UnreachableError(Exception):
-    """W&B does not answer. A later try may work."""
+    """W&B does not answer. A retry may work."""
 
 
 class RefusedError(Exception):
-    """W&B refuses: the key, entity or project is wrong, or the Sweep was deleted. A later try does not help."""
+    """W&B refuses: the key, entity or project is wrong, or the Sweep was deleted. A retry does not help."""
 
 
 class RunDeletedError(Exception):
@@ -51,8 +51,8 @@ def reaching_wandb() -> Iterator[None]:
 class WandbSweep:
     """The experiment's W&B Sweep. If wandb.json is lost, the next sync makes a second Sweep.
 
-    wandb.json holds the Sweep's id and address, the entity and project, and the time of the last event that was sent of
-    each trial whose run is complete.
+    wandb.json holds the Sweep's id and address, the entity and project, and, for each trial whose run is complete, the
+    time of its last event.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -65,12 +65,12 @@ class WandbSweep:
 
     @property
     def id(self) -> str:
-        """Id of the Sweep, empty before it is made."""
+        """Id of the Sweep, empty before the Sweep is made."""
         return self._text("sweep")
 
     @property
     def url(self) -> str:
-        """Address of the Sweep's page, empty before it is made."""
+        """Address of the Sweep's page, empty before the Sweep is made."""
         return self._text("url")
 
     @property
@@ -80,11 +80,11 @@ class WandbSweep:
 
     @property
     def edition(self) -> str:
-        """Part of the run ids that tells a second Sweep of the experiment from the first."""
+        """Part of the run ids that distinguishes a second Sweep of the experiment from the first."""
         return self._text("edition")
 
     def is_delivered(self, trial: str, last_event: str) -> bool:
-        """Return True if the trial's run is complete and knows the trial's last event."""
+        """Return True if the trial's run is complete and includes the trial's last event."""
         delivered = self._saved.get("delivered")
         if isinstance(delivered, list):  # version 0.1 kept the trials alone
             return trial in delivered
@@ -103,7 +103,7 @@ class WandbSweep:
 
     @property
     def concluded(self) -> str:
-        """Time of the sweep's end that the winner's alert was sent for."""
+        """Time of the sweep's end for which the alert was sent."""
         return self._text("concluded")
 
     def create(self, api: wandb.Api, config: SweepConfig) -> None:
@@ -135,7 +135,7 @@ class WandbSweep:
         self._save(delivered={**old, trial: last_event})
 
     def mark_concluded(self, end: str) -> None:
-        """Remember that the end at the time `end` was announced."""
+        """Remember that the alert was sent for the sweep's end at the time `end`."""
         self._save(concluded=end)
 
     def _text(self, key: str) -> str:
@@ -147,7 +147,7 @@ class WandbSweep:
 
 
 def sweep_config(config: SweepConfig, experiment: Experiment) -> dict[str, object]:
-    """Return the sweep in W&B's own schema."""
+    """Return the search space and the sweep's description in W&B's own schema."""
     return {
         "name": experiment.folder.name,
         "description": f"{config.model}, made with: {' '.join(experiment.command()) or 'tune_app'}",

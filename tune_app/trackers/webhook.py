@@ -1,4 +1,4 @@
-"""A small JSON document posted to a person's address when a sweep ends."""
+"""Post a small JSON document to the user's webhook when a sweep ends."""
 
 import json
 import threading

@@ -89,9 +89,11 @@ def test_the_share_fits_the_smallest_gpu_and_the_slots_follow(
     notes: list[str] = []
     config = gpu_share.settle_gpu_share(auto(), cluster, SharedData(), notes.append)
     assert (config.resources.gpu, cluster.slots) == (0.3333, 12)
-    assert notes[1] == "resources.gpu: auto: a trial needs up to 11.0 of the 40 GB of a B, so it gets 0.3333 of it"
+    assert notes[1] == (
+        "resources.gpu: auto: a trial needs up to 11.0 GB of the B's 40 GB, so each trial gets 0.3333 of a GPU"
+    )
     needs["B"] = [Need(39.0, "B", 40.0)]
-    with pytest.raises(InputError, match=r"a trial needs up to 39\.0 GB, and a B has 40"):
+    with pytest.raises(InputError, match=r"a trial needs up to 39\.0 GB, and a B has 40 GB"):
         gpu_share.settle_gpu_share(auto(), cluster, SharedData(), notes.append)
 
 

@@ -72,7 +72,7 @@ def test_a_value_that_is_not_a_number_fails_the_trial_without_a_retry(local: Loc
     assert Scheduling(local).report("0000", 3.0, float("nan")) == "STOP"
     (failure,) = [event for event in local.log.events if isinstance(event, Failed)]
     assert (failure.kind, failure.retry) == ("non_finite", False)
-    assert "factorvae is nan at 3 kimg" in failure.message
+    assert "factorvae is nan at 3 kimg, not a finite number" in failure.message
 
 
 def test_the_newest_two_checkpoints_and_the_best_one_are_kept(local: LocalSession) -> None:

@@ -81,12 +81,12 @@ def test_a_damaged_checkpoint_of_the_last_report_is_removed(kill: Callable[..., 
 
 def test_a_checkpoint_at_an_address_is_logged_too(kill: Callable[..., Killed], tmp_path: Path) -> None:
     killed = kill(asked("0000"), reported("0000", 27.0))
-    whole = killed.save("checkpoint_000027000")
+    complete = killed.save("checkpoint_000027000")
     (remote := tmp_path / "bucket" / killed.experiment.folder.name / "trials" / "0000").mkdir(parents=True)
-    whole.rename(remote / whole.name)
+    complete.rename(remote / complete.name)
     killed.clean((tmp_path / "bucket").as_uri())
     assert killed.kept() == [27.0]
-    assert (remote / whole.name).is_dir()
+    assert (remote / complete.name).is_dir()
 
 
 def test_logged_checkpoints_and_those_of_ended_trials_stay(kill: Callable[..., Killed]) -> None:

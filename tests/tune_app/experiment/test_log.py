@@ -88,7 +88,7 @@ def test_damage_in_the_middle_is_reported_with_its_line_and_nothing_is_overwritt
 @pytest.mark.parametrize(
     ("second", "words"),
     [
-        (asked("0002"), "trial 0002 comes where trial 0001 is next"),
+        (asked("0002"), "trial 0002 was asked for, but trial 0001 is next"),
         (ended("0001"), "trial 0001 has already ended or was never asked for"),
         (at(0, "rechecked", trial="0000", kimg=1.0, seconds=1.0, sampling={}, draws=[], same=[], pictures={},
             features=""), "trial 0000 has not ended"),

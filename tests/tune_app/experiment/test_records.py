@@ -1,4 +1,4 @@
-"""The log folded into records."""
+"""Records are computed from the log."""
 
 from __future__ import annotations
 
