@@ -77,7 +77,7 @@ class TrainingFolder:
         """Return state and description of the complete checkpoint with the most images, or None."""
         found = []
         for folder in self.checkpoints.iterdir() if self.checkpoints.is_dir() else ():
-            if checkpoint.whole(folder):
+            if checkpoint.is_complete(folder):
                 found.append(checkpoint.read(folder))
         return max(found, key=lambda one: int(one[1]["images"]), default=None)
 
@@ -103,7 +103,7 @@ class TrainingFolder:
     def write_metrics(self, settings: TrainingSettings, metrics: Mapping[str, float]) -> dict[str, JsonValue]:
         """Write metrics.json and remove the checkpoint `last`, of which a kept copy exists. Return the document."""
         kept = self.checkpoints / f"{settings.model}_epoch_{settings.epochs}"
-        if checkpoint.whole(kept):
+        if checkpoint.is_complete(kept):
             shutil.rmtree(self.checkpoints / LAST, ignore_errors=True)
         document: dict[str, JsonValue] = {
             "folder": str(self.path), "model": settings.model, "epochs": settings.epochs,
