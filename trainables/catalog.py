@@ -23,6 +23,8 @@ class Parameter:
     above: float = -inf
     """Exclusive lower bound."""
     choices: tuple[Scalar, ...] = ()
+    before: Scalar | None = None
+    """Value in experiments that started before this parameter existed. None if it has always existed."""
     stage: str = "training"
     """`training` or `sampling`. A sampling parameter leaves the weights alone, so a rung's evaluation can search it."""
 
@@ -130,6 +132,7 @@ NCSN = Model(
             "langevin",
             "annealed Langevin dynamics, or the probability-flow ODE by Heun's method, which has no step to tune",
             choices=("langevin", "heun"),
+            before="langevin",
             stage="sampling",
         ),
         "ladder": Parameter(
@@ -137,6 +140,7 @@ NCSN = Model(
             "Langevin's noise levels: as many as the nfe budget allows (free), the trained ones (own), or the trained "
             "ones with equal steps, which may leave half of the budget unused (uniform)",
             choices=("free", "own", "uniform"),
+            before="uniform",
             stage="sampling",
         ),
         "step_size": Parameter(

@@ -11,6 +11,7 @@ from pydantic import JsonValue, ValidationError
 from tune_app.config.checks import nearest
 from tune_app.config.layers import Data, Layers, nested
 from tune_app.config.messages import FOLLOWS_ANOTHER, place, sentence
+from tune_app.config.methods import add_methods_of_then
 from tune_app.config.model_parameters import split_data_option
 from tune_app.config.rung_ladder import ladder_of_version_0_1
 from tune_app.config.schema import RESUMED, SweepConfig
@@ -147,6 +148,7 @@ def _upgrade(data: dict[str, object] | Data) -> None:
     wandb, scheduler = data.get("wandb"), data.get("scheduler")
     if isinstance(wandb, dict):
         wandb.pop(WORKSPACE, None)
+    add_methods_of_then(data)  # type: ignore[arg-type]
     if isinstance(scheduler, dict) and "rungs" not in scheduler:
         with suppress(LookupError, TypeError, ValueError):  # the check of the whole configuration says what is wrong
             names = ("grace_kimg", "max_kimg", "reduction_factor")

@@ -12,6 +12,7 @@ from tune_app.cluster import ray as ray_cluster
 from tune_app.cluster.ray import Cluster
 from tune_app.cluster.shared_folder import check_shared
 from tune_app.config.load import dump, restored
+from tune_app.config.methods import with_methods_of, with_methods_written_out
 from tune_app.config.schema import SweepConfig
 from tune_app.driver.gpu_share import settle_gpu_share
 from tune_app.driver.manifest import make_manifest, versions
@@ -50,6 +51,7 @@ def run_sweep(
     path = config.data.path
     if path and not address and not Path(path).expanduser().is_dir():
         raise InputError(f"data: {path} is not a folder")
+    config = with_methods_written_out(config)
     recorded = RecordedConsole(console or Quiet())
     with recorded.recorded_errors():
         try:
@@ -113,6 +115,7 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
         if config.resources.gpu == "auto":
             resources = config.resources.model_copy(update={"gpu": before.resources.gpu})
             config = config.model_copy(update={"resources": resources})
+        config = with_methods_of(before, config)
         changes = accepted_changes(before, config)
         check_trials(experiment, records, config)
         check_model(experiment, records, config)

@@ -18,6 +18,7 @@ from search_spaces.distributions import Categorical, Float, Int
 from tests.tune_app.config.refused import GOOD
 from tune_app.config import Overrides, SweepConfig, dump, find_space, load, profile_names, schema
 from tune_app.config.load import load_resolved, restored
+from tune_app.config.methods import with_methods_of, with_methods_written_out
 from tune_app.config.model_parameters import model_parameters
 from tune_app.config.profile import choose_profile
 from tune_app.config.strict_yaml import read
@@ -351,3 +352,22 @@ def test_python_chooses_the_profile_as_the_command_line_does(monkeypatch: pytest
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr("tune_app.cluster.this_machine.nvml_gpus", lambda: 1)
     assert tune_app.load("ncsn_space.yaml") == load("ncsn_space.yaml")
+
+
+def test_an_experiment_keeps_the_methods_with_which_it_started(tmp_path: Path) -> None:
+    old = {**load("ncsn_space.yaml").model_dump(mode="json", exclude={"profiles"})}
+    assert "ladder" not in old["fixed"]
+    path = tmp_path / "sweep.yaml"
+    path.write_text(dump_yaml(old))
+    resumed = load_resolved(path)
+    assert resumed.constants["ladder"] == "uniform"
+    assert restored(old, path) == resumed
+    again = load("ncsn_space.yaml")  # the file of the user, which names no ladder
+    assert with_methods_of(resumed, again).constants["ladder"] == "uniform"
+    chosen = load("ncsn_space.yaml", fix={"ladder": "own"})
+    assert with_methods_of(resumed, chosen).constants["ladder"] == "own"  # a change that the resume refuses
+
+    new = with_methods_written_out(again)
+    assert new.fixed["ladder"] == "free"
+    path.write_text(dump(new))
+    assert load_resolved(path) == new
