@@ -98,6 +98,8 @@ class Prepared(NamedTuple):
     """Weights of the cnn features, if they are used."""
     real_images: bytes
     """PNG of held-out images."""
+    scale: dict[str, float]
+    """kid of corrupted real images, by corruption."""
 
 
 def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> Iterator[Any]:
@@ -122,7 +124,7 @@ def _prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Pre
 
     images = data.load(spec.data)
     made = sample_metrics.build_sample_metrics(images, features, saved=saved, fid=fid)
-    return Prepared(images.fingerprint, made.fingerprints, made.cnn, evaluation.real_images(images)), made
+    return Prepared(images.fingerprint, made.fingerprints, made.cnn, evaluation.real_images(images), made.scale), made
 
 
 def recheck(

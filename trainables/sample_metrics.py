@@ -1,7 +1,7 @@
 """Metrics of samples against held-out images, made once for a sweep and shared by its trials."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from trainables import precision
 from trainables.contract import FeaturesError
@@ -18,6 +17,7 @@ from trainables.data import ImageData
 from trainables.data.cache import cache_folder
 from trainables.files import locked, write_file
 from trainables.metrics import cnn, randconv
+from trainables.metrics.corruptions import CORRUPTIONS, blurred
 from trainables.metrics.frechet import frechet_distance, moments
 from trainables.metrics.inception import Inception
 from trainables.metrics.kid import FEWEST, Estimate, Reference, kid
@@ -49,12 +49,7 @@ class Measure:
         self._train = (
             None if train is None else moments(torch.cat([features(chunk) for chunk in torch.split(train, 1000)]))
         )
-        # an image resembles its own blur, so blurred even images are compared with the odd ones, and vice versa
-        soft = features(blurred(reference))
-        halves = [(soft[::2], sharp[1::2]), (soft[1::2], sharp[::2])]
-        if len(reference) < 2 * FEWEST:
-            halves = [(soft, sharp)]
-        self.blurred = fmean(kid(one, Reference(other)).value for one, other in halves)
+        self.blurred = kid_of_corrupted(features, reference, blurred)
 
     @property
     def label(self) -> str:
@@ -78,6 +73,18 @@ class Measure:
         return distances
 
 
+def kid_of_corrupted(features: FeatureSet, images: Tensor, corrupt: Callable[[Tensor], Tensor]) -> float:
+    """Return the kid of corrupted real images against other real images.
+
+    An image resembles its own corruption, so the even images are compared with the odd ones, and vice versa.
+    """
+    sharp, soft = features(images), features(corrupt(images))
+    halves = [(soft[::2], sharp[1::2]), (soft[1::2], sharp[::2])]
+    if len(images) < 2 * FEWEST:
+        halves = [(soft, sharp)]
+    return fmean(kid(one, Reference(other)).value for one, other in halves)
+
+
 @dataclass(frozen=True)
 class SampleMetrics:
     """The sweep's own feature set, the other one as a check, and the distance between real images."""
@@ -86,6 +93,8 @@ class SampleMetrics:
     other: Measure | None
     spread: float
     """Mean Euclidean distance between two held-out images in [0, 1]."""
+    scale: dict[str, float] = field(default_factory=dict)
+    """The main set's kid of real images, corrupted in each way of corruptions.py."""
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -131,7 +140,9 @@ def build_sample_metrics(
     report("computing the features of the held-out images")
     everything = torch.cat([data.train, data.held_out]) if fid and main == "inception" else None
     beside = Measure(makers[other](), reference) if other else None
-    return SampleMetrics(Measure(makers[main](), reference, everything), beside, mean_distance(reference))
+    measure = Measure(makers[main](), reference, everything)
+    scale = {name: kid_of_corrupted(measure.features, reference, corrupt) for name, corrupt in CORRUPTIONS.items()}
+    return SampleMetrics(measure, beside, mean_distance(reference), scale)
 
 
 @lru_cache(maxsize=2)
@@ -162,12 +173,6 @@ def mean_distance(images: Tensor) -> float:
     flat = images[:PAIRED].flatten(1).float() / 255
     total = sum(float(torch.cdist(block, flat).double().sum()) for block in torch.split(flat, 500))
     return total / (len(flat) * (len(flat) - 1))
-
-
-def blurred(images: Tensor) -> Tensor:
-    """Return images uint8 (N, C, H, W) with each pixel replaced by the mean of its 3x3 neighbourhood."""
-    padded = F.pad(images.float(), (1, 1, 1, 1), mode="replicate")
-    return F.avg_pool2d(padded, 3, stride=1).round().byte()
 
 
 def _pair(features: str, *, labelled: bool) -> tuple[str, str]:

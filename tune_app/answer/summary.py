@@ -48,6 +48,8 @@ class Answer:
 
     kid_blurs: float | None
     """The winner's kid in units of what a 3x3 blur does to real images."""
+    scale: dict[str, float | None]
+    """kid of corrupted real images by corruption; empty if kid is not the metric."""
     baseline: BaselineRow | None
     """The best baseline beside the winner; None if there is none or it is the winner."""
     rechecked: list[RecheckRow]
@@ -143,12 +145,24 @@ def summarise(experiment: Experiment, config: SweepConfig, records: Records, eve
         answer=_answer(config, records, events, winner) if winner else None,
         features=records.features,
         cost=records.cost(),
-        warnings=plan_warnings(config),
+        warnings=[*plan_warnings(config), *_no_better_than_noise(records, winner, metric)],
         first_failure=Failure(failed.id, failed.failures[-1].message) if failed else None,
         sampler=config.search.sampler,
         storage=config.storage,
         budgets=_budgets(config),
     )
+
+
+def _no_better_than_noise(records: Records, winner: TrialRecord | None, metric: str) -> list[str]:
+    """Return a warning if the winner's kid is no lower than that of real images without any picture left."""
+    noise = records.scale.get("phases_randomised")
+    value = trial_result(winner, metric).value if winner else None
+    if metric != "kid" or noise is None or value is None or value < noise:
+        return []
+    return [
+        f"the winner's kid ({value:.3g}) is not below that of real images with random phases ({noise:.3g}), in which "
+        "no picture is left: look at the samples before you rely on it"
+    ]
 
 
 def _budgets(config: SweepConfig) -> dict[str, dict[str, int]]:
@@ -166,6 +180,7 @@ def _answer(config: SweepConfig, records: Records, events: Sequence[Event], winn
     completed = winner.state == "completed"
     return Answer(
         kid_blurs=blurs(winner),
+        scale=records.scale if metric == "kid" else {},
         baseline=best_baseline(trials, winner, metric),
         rechecked=[recheck_row(record, metric) for record in rechecked],
         tied=tied_with(winner, rechecked, [metric]),

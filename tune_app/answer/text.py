@@ -15,6 +15,13 @@ from tune_app.experiment.ranking import TrialResult
 from tune_app.experiment.records import TrialRecord
 from tune_app.formatting import clock, short
 
+SCALE = {
+    "blurred": "blurred",
+    "halves_joined": "two halves joined",
+    "phases_randomised": "random phases (no picture left)",
+}
+"""How the text names each corruption of real images."""
+
 
 def answer_lines(answer: Summary) -> list[str]:
     """Return the answer as text: the winner, what it is worth, how trials ended, and what to type next."""
@@ -121,6 +128,9 @@ def _winner_lines(answer: Summary, winner: TrialResult, experiment: Experiment) 
     if worth and worth.kid_blurs is not None:
         unit = "1 is as far from real images as a 3x3 blur of them"
         lines.append(_row("kid in blurs", f"{worth.kid_blurs:.3g} ({unit})"))
+    if worth and worth.scale:
+        known = [(SCALE.get(name, name), value) for name, value in worth.scale.items() if value is not None]
+        lines.append(_row("kid if real and", ", ".join(f"{name} {value:.3g}" for name, value in known)))
     if worth and worth.baseline:
         lines.append(_row("best baseline", _baseline(worth.baseline, answer.metric.name)))
     return [*lines, *_file_lines(winner, experiment, answer.storage), *_real_images(experiment)]

@@ -34,6 +34,8 @@ class SharedData:
     """Weights of the trained cnn features, if the sweep uses them."""
     real_images: bytes = b""
     """PNG of held-out images."""
+    scale: dict[str, float] = field(default_factory=dict)
+    """kid of corrupted real images, by corruption."""
     sample_metrics: ObjectRef | None = None
 
 
@@ -56,7 +58,7 @@ def prepare_data(config: SweepConfig, console: Quiet, experiment: Experiment | N
     )
     if len(summary.features) < 2 and any(one.name == "kid_alt" for one in config.objectives):
         raise InputError("metric.name: kid_alt needs a second feature set, which needs images with labels")
-    return SharedData(summary.data, summary.features, summary.cnn, summary.real_images, sample_metrics)
+    return SharedData(summary.data, summary.features, summary.cnn, summary.real_images, summary.scale, sample_metrics)
 
 
 def check_same_data(records: Records, data: SharedData, experiment: Experiment) -> None:

@@ -118,6 +118,7 @@ def _log_start(session: Session, changes: Changes, hours: float) -> None:
         "config": config.model_dump(mode="json", exclude={"profiles"}),
         "data": session.data.images,
         "features": session.data.features,
+        "scale": session.data.scale,
         "identity": session.records.identity or ("" if log.events else token_hex(4)),
         "hours": hours,
         "versions": versions(),

@@ -104,6 +104,8 @@ class SweepBegan(LoggedEvent):
     """Fingerprint of the images; empty for a model without images."""
     features: Fingerprints = {}
     """Fingerprint of each feature set by name. The metrics use the first one."""
+    scale: Metrics = {}
+    """kid of real images that were corrupted in some way, by the sweep's features: what a value of kid means."""
     identity: Text = ""
     """Random name of the experiment, which stays the same if its folder is renamed or copied."""
     hours: Annotated[NotNegative | None, Expected("a finite number, 0 or more")] = None

@@ -113,6 +113,8 @@ class Records:
         """Fingerprint of the images."""
         self.features: dict[str, str] = {}
         """Fingerprint of each feature set by name. The metrics use the first one."""
+        self.scale: dict[str, float | None] = {}
+        """kid of corrupted real images, by corruption."""
         self.clock_set_back = ""
         """Time of the last event before this session, if that is later than the session's start."""
         self.hours = 0.0
@@ -168,6 +170,7 @@ class Records:
         self.config = event.config or self.config
         self.data = event.data or self.data
         self.features = event.features or self.features
+        self.scale = event.scale or self.scale
         self.identity = self.identity or event.identity
         self.versions = event.versions or self.versions
         self.model_version = self.model_version or event.model_version

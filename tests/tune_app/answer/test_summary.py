@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.events import asked, at, changed, ended, reported
+from tests.events import asked, at, changed, ended, reported, started
 from tune_app.answer.summary import Answer, Share, Summary, TrialResult, summarise
 from tune_app.answer.text import answer_lines
 from tune_app.config.load import load
@@ -203,3 +203,12 @@ def test_images_or_features_that_differ_from_the_start_are_refused(tmp_path: Pat
         check_same_data(records, SharedData(images="others", features={"cnn": "1", "randconv": "2"}), experiment)
     with pytest.raises(InputError, match=r"metrics of two feature sets do not compare"):
         check_same_data(records, SharedData(images="images", features={"cnn": "3", "randconv": "2"}), experiment)
+
+
+@pytest.mark.parametrize(("value", "warned"), [(0.1, False), (0.5, True)])
+def test_the_winner_is_placed_beside_corrupted_real_images(config: SweepConfig, value: float, warned: bool) -> None:
+    scale = {"blurred": 0.9, "halves_joined": 0.2, "phases_randomised": 0.3}
+    whole = summary(config, [started(scale=scale), *trial("0000", 1.0, value)])
+    text = lines(whole)
+    assert "kid if real and blurred 0.9, two halves joined 0.2, random phases (no picture left) 0.3" in text
+    assert ("in which no picture is left: look at the samples" in text) == warned
