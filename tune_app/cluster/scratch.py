@@ -14,6 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO
 
+from trainables.files import has_locks
 from tune_app.errors import InputError
 
 PREFIX = "tune_app-"
@@ -45,13 +46,15 @@ def scratch_folder() -> Path:
 
 def socket_folder() -> Path:
     """Return the temporary folder, or a shorter path if Ray's sockets need one. Raise InputError if there is none."""
-    for folder in (tempfile.gettempdir(), *SHORT_FOLDERS):
-        if len(os.fsencode(folder)) <= LONGEST_FOLDER and os.access(folder, os.W_OK | os.X_OK):
+    folders = dict.fromkeys((tempfile.gettempdir(), *SHORT_FOLDERS))
+    for folder in folders:
+        short = len(os.fsencode(folder)) <= LONGEST_FOLDER
+        if short and os.access(folder, os.W_OK | os.X_OK) and has_locks(Path(folder)):
             return Path(folder)
     raise InputError(
-        f"no folder for Ray's sockets: {tempfile.gettempdir()} has more than {LONGEST_FOLDER} characters, and "
-        f"{' and '.join(SHORT_FOLDERS)} cannot be written",
-        hint="set TMPDIR to a folder with a shorter path",
+        f"no folder for Ray's sockets: each of {', '.join(folders)} has more than {LONGEST_FOLDER} characters, cannot "
+        "be written, or has no file locks",
+        hint="set TMPDIR to a local folder with a shorter path",
     )
 
 

@@ -32,6 +32,11 @@ def resume_lock(folder: Path, name: str = RESUME_LOCK, *, wait: bool = False) ->
                 f"{folder}: another process runs this experiment ({file.read().strip() or 'unknown'})",
                 hint="wait until it ends, or stop it first",
             ) from None
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be locked ({error.strerror or error})",
+                hint="its file system has no file locks (flock): copy the experiment to another one",
+            ) from None
         file.truncate(0)
         file.write(f"host {socket.gethostname()}, pid {os.getpid()}")
         file.flush()
