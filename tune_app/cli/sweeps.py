@@ -138,7 +138,7 @@ def status(experiment: str, out: Path, as_json: bool) -> None:
 @cli.command()
 def schema() -> None:
     """Print the JSON schema of space files, for editors."""
-    from tune_app.config.load import schema as json_schema
+    from tune_app.config.editor_schema import schema as json_schema
 
     show(json_schema(), [], as_json=True)
 
