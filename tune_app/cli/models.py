@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tune_app.cli.completion import complete_model, complete_parameter
 from tune_app.cli.options import as_json, assigned, out_option, seed_option
 from tune_app.cli.output import say, show
 from tune_app.cli.root import cli
@@ -16,8 +17,15 @@ if TYPE_CHECKING:
 
 
 @cli.command()
-@click.argument("model")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="A parameter of the model, e.g. beta=4.0.")
+@click.argument("model", shell_complete=complete_model)
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A parameter of the model, e.g. beta=4.0.",
+    shell_complete=complete_parameter,
+)
 @click.option("--data", default="cifar10", show_default=True, help="cifar10, shapes, or folder:DIR.")
 @click.option("--resolution", type=int, default=32, show_default=True, help="Side of an image in pixels.")
 @click.option("--epochs", type=click.IntRange(min=1), default=200, show_default=True, help="Passes over the images.")
