@@ -1,11 +1,11 @@
-"""Commands about answers: best, sync."""
+"""Commands about answers: best, list, sync."""
 
 import sys
 from pathlib import Path
 
 import click
 
-from tune_app.cli.options import as_json, experiment_argument, find_in_out
+from tune_app.cli.options import as_json, experiment_argument, find_in_out, out_option
 from tune_app.cli.output import show
 from tune_app.cli.root import cli
 
@@ -22,6 +22,19 @@ def best(experiment: str, out: Path, as_json: bool) -> None:
 
     answer = sweep_answer(find(experiment, out))
     show(answer.as_json(), answer_lines(answer), as_json=as_json)
+
+
+@cli.command("list")
+@out_option("Folder of the experiments.")
+@as_json
+def list_experiments(out: Path, as_json: bool) -> None:
+    """List the experiments under --out, newest first."""
+    from tune_app.answer.listing import experiment_row, listing_lines
+    from tune_app.experiment.out_folder import experiments
+
+    rows = [experiment_row(experiment) for experiment in experiments(out)]
+    lines = listing_lines(rows) or [f"{out}: there is no experiment yet"]
+    show([row.as_json() for row in rows], lines, as_json=as_json)
 
 
 @cli.command()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from tune_app import __version__
-from tune_app.cli.options import address_option, as_json, out_option, selection_options
+from tune_app.cli.completion import complete_space
+from tune_app.cli.options import KEYS, address_option, as_json, out_option, selection_options, space_argument
 from tune_app.cli.output import print_text, say, show
 from tune_app.cli.root import cli
 from tune_app.cli.sweeps import make_selection
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-@cli.command()
-@click.argument("space", required=False)
+@cli.command(epilog=KEYS)
+@click.argument("space", required=False, shell_complete=complete_space)
 @selection_options
 @click.option("--dry-run", is_flag=True, help="List the files that would be sent, and send nothing.")
 @click.option("--no-wait", is_flag=True, help="Print the job's id and exit while the job runs.")
@@ -55,8 +56,8 @@ def submit(as_json: bool, dry_run: bool, no_wait: bool, **options: Any) -> None:
     sys.exit(report.exit_code or 0)
 
 
-@cli.command()
-@click.argument("space")
+@cli.command(epilog=KEYS)
+@space_argument
 @selection_options
 @click.option("--image", default=f"tune_app:{__version__}", show_default=True, help="Image of every pod; see docker/.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Pods that run trials.")

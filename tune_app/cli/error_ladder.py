@@ -14,7 +14,7 @@ def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 it ran and failed, 2 the input was wrong, 130 interrupted."""
     sys.stdout, sys.stderr = PatientStream(sys.stdout), PatientStream(sys.stderr)
     try:
-        cli.main(standalone_mode=False)
+        cli.main(standalone_mode=False, complete_var="_TUNE_APP_COMPLETE")
     except click.ClickException as error:
         error.show()
         if split := _split_by_the_shell(sys.argv[1:]):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trainables.catalog import MODELS
+from tune_app.cli.completion import complete_model, complete_parameter
 from tune_app.cli.options import Command, as_json, assigned, out_option, seed_option, wandb_option
 from tune_app.cli.output import say as print_lines
 from tune_app.cli.output import show, shown_progress
@@ -36,11 +37,18 @@ def parameter_options(command: Command) -> Command:
 
 
 @cli.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete_model)
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the images; default 200.")
 @click.option("--data", default="cifar10", show_default=True, help="cifar10, shapes, or folder:DIR.")
 @click.option("--resolution", type=int, default=32, show_default=True, help="Side of an image in pixels.")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="The same as --KEY VALUE.")
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="The same as --KEY VALUE.",
+    shell_complete=complete_parameter,
+)
 @seed_option
 @out_option("Folder for the training run.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="DIR", help="Continue the training run in DIR.")

@@ -6,14 +6,29 @@ from typing import TypeVar
 
 import click
 
+from tune_app.cli.completion import (
+    complete_experiment,
+    complete_key,
+    complete_parameter,
+    complete_profile,
+    complete_space,
+)
 from tune_app.errors import InputError
 
+KEYS = "Every key of SPACE is documented in docs/space.md. `python -m tune_app schema` prints them as a JSON schema."
+"""Last line of the help of commands that read a space file."""
 Command = TypeVar("Command", bound=Callable[..., object])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-experiment_argument = click.argument("experiment", metavar="EXP")
+experiment_argument = click.argument("experiment", metavar="EXP", shell_complete=complete_experiment)
+space_argument = click.argument("space", shell_complete=complete_space)
 set_option = click.option(
-    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override any key, e.g. search.seed=1."
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override any key, e.g. search.seed=1.",
+    shell_complete=complete_key,
 )
 seed_option = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every random draw."
@@ -39,7 +54,12 @@ find_in_out = out_option("Folder in which `latest` and names are looked up.")
 def selection_options(command: Command) -> Command:
     """Add the options of every command that reads a space file; see config.selection."""
     options = [
-        click.option("--profile", metavar="NAME", help="Overlay of the file; `none` uses the file as it stands."),
+        click.option(
+            "--profile",
+            metavar="NAME",
+            help="Overlay of the file; `none` uses the file as it stands.",
+            shell_complete=complete_profile,
+        ),
         set_option,
         click.option(
             "--fix",
@@ -47,6 +67,7 @@ def selection_options(command: Command) -> Command:
             multiple=True,
             metavar="NAME=VALUE",
             help="Fix a parameter instead of searching it.",
+            shell_complete=complete_parameter,
         ),
         click.option("--data", metavar="NAME", help="cifar10, shapes, or folder:DIR (train/<class>/, test/<class>/)."),
         click.option("--trials", type=int, help="Number of trials."),

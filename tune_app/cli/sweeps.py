@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from tune_app.cli.options import (
+    KEYS,
     address_option,
     as_json,
     assigned,
@@ -16,6 +17,7 @@ from tune_app.cli.options import (
     find_in_out,
     selection_options,
     set_option,
+    space_argument,
 )  # fmt: skip
 from tune_app.cli.output import make_console, say, show
 from tune_app.cli.root import cli
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
     from tune_app.experiment.folder import Experiment
 
 
-@cli.command()
-@click.argument("space")
+@cli.command(epilog=KEYS)
+@space_argument
 @selection_options
 @click.option("--resume", metavar="NAME", help="Resume the newest experiment of that name, or start it.")
 @as_json
@@ -55,8 +57,8 @@ def run(as_json: bool, resume: str | None, **options: Any) -> None:
     _finish(experiment, as_json=as_json)
 
 
-@cli.command()
-@click.argument("space")
+@cli.command(epilog=KEYS)
+@space_argument
 @selection_options
 @as_json
 def plan(as_json: bool, **options: Any) -> None:
@@ -67,8 +69,8 @@ def plan(as_json: bool, **options: Any) -> None:
     show(make_plan(config).as_json(), _plan_lines(config), as_json=as_json)
 
 
-@cli.command()
-@click.argument("space")
+@cli.command(epilog=KEYS)
+@space_argument
 @selection_options
 @as_json
 def validate(as_json: bool, **options: Any) -> None:
@@ -138,7 +140,7 @@ def status(experiment: str, out: Path, as_json: bool) -> None:
 @cli.command()
 def schema() -> None:
     """Print the JSON schema of space files, for editors."""
-    from tune_app.config.load import schema as json_schema
+    from tune_app.config.editor_schema import schema as json_schema
 
     show(json_schema(), [], as_json=True)
 

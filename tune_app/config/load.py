@@ -120,11 +120,6 @@ def dump(config: SweepConfig) -> str:
     return dump_yaml(config.model_dump(mode="json", exclude={"profiles"}))
 
 
-def schema() -> dict[str, JsonValue]:
-    """Return the JSON schema of a space file, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **SweepConfig.model_json_schema()}
-
-
 def _block(data: Data, name: str) -> Data:
     block = data.get(name)
     return block if isinstance(block, dict) else {}

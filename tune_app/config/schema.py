@@ -227,6 +227,10 @@ def _by_name(metric: Any) -> Any:
     return {"name": metric} if isinstance(metric, str) else metric
 
 
+Objective = Annotated[MetricConfig, BeforeValidator(_by_name, json_schema_input_type=MetricConfig | str)]
+"""A metric as a block, or its name alone."""
+
+
 def _usual_metric(data: dict[str, Any]) -> MetricConfig:
     return next(iter(data["metrics"]), MetricConfig(name=next(iter(MODELS[data["model"]].metrics))))
 
@@ -242,9 +246,9 @@ class SweepConfig(Block):
     """Model to train."""
     data: DataConfig = DataConfig()
     """The images."""
-    metrics: list[Annotated[MetricConfig, BeforeValidator(_by_name)]] = Field(default=[], max_length=2)
+    metrics: list[Objective] = Field(default=[], max_length=2)
     """Two objectives instead of `metric`. No trial is stopped early, and the answer is their Pareto front."""
-    metric: Annotated[MetricConfig, BeforeValidator(_by_name)] = Field(default_factory=_usual_metric)
+    metric: Objective = Field(default_factory=_usual_metric)
     """Metric that the sweep optimises. The default is the model's first: kid for images."""
     parameters: dict[str, Distribution] = Field(min_length=1)
     """Searched parameters, by the model's names."""

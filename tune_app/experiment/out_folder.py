@@ -83,6 +83,13 @@ def find(where: str, out: Path = DEFAULT_OUT) -> Experiment:
     )
 
 
+def experiments(out: Path) -> list[Experiment]:
+    """Return the experiments under `out`, the one that started last first."""
+    folders = [folder for folder in (out.iterdir() if out.is_dir() else ()) if _has_log(folder)]
+    started = sorted(((_start_of(folder), folder) for folder in folders), reverse=True)
+    return [Experiment(folder.absolute()) for _, folder in started]
+
+
 def newest(out: Path, name: str | None = None) -> Experiment | None:
     """Return the experiment under `out` whose log began last. If `name` is given, consider only those of that name."""
     stamped = re.compile(rf"^{'.+' if name is None else re.escape(name)}-(\d{{8}}-\d{{6}}(?:-\d+)?)$")

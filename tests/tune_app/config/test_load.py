@@ -228,7 +228,7 @@ def test_the_schema_file_is_fresh_and_refuses_unknown_keys() -> None:
 def test_every_key_of_the_schema_has_a_description() -> None:
     blocks = {"SweepConfig": schema(), **schema()["$defs"]}
     assert all("description" in block for block in blocks.values())
-    keys = [(f"{b}.{k}", key) for b, block in blocks.items() for k, key in block["properties"].items()]
+    keys = [(f"{b}.{k}", key) for b, block in blocks.items() for k, key in block.get("properties", {}).items()]
     bare = [name for name, key in keys if "description" not in key and "$ref" not in key]
     assert bare == []
 
