@@ -108,9 +108,9 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
         f"{value:g} {name.replace('_', ' ')}" for name, value in plan.budget.items() if value is not None
     )
     if MODELS[config.model].uses_images and config.recheck.trials:
-        again = config.recheck
+        again, baseline = config.recheck, " and the best baseline" if config.baselines else ""
         lines.append(
-            f"  the best {again.trials} are re-evaluated at the end with fresh seeds: "
+            f"  the best {again.trials}{baseline} are re-evaluated at the end with fresh seeds: "
             f"{again.draws} times {again.samples} samples"
         )
     lines += [f"  budget: {limits}"] if limits else []

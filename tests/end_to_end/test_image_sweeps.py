@@ -76,10 +76,12 @@ def test_an_ncsn_sweep_searches_its_step_inside_each_evaluation_and_bears_a_kill
 
 
 def assert_measured_again(found: Sweep) -> None:
-    """Check that the two best trials were re-evaluated with a larger budget and that the answer uses those values."""
+    """Check that the two best trials and the best baseline were re-evaluated with a larger budget, and decide."""
     ends = {event["trial"]: event["metrics"]["kid"] for event in found.of("ended") if event["state"] == "completed"}
     again = {event["trial"]: event for event in found.of("rechecked")}
-    assert set(again) == set(sorted(ends, key=lambda trial: ends[trial])[:2])
+    order = sorted(ends, key=lambda trial: ends[trial])
+    baselines = {event["trial"] for event in found.of("asked") if event["source"] == "baseline"}
+    assert set(again) == {*order[:2], next(trial for trial in order if trial in baselines)}
     for event in again.values():
         assert [len(event["draws"]), len(event["same"])] == [2, 2]
         assert event["draws"][0]["kid"] != event["draws"][1]["kid"]

@@ -24,7 +24,7 @@ def recheck(session: Session, stopping: Stopping, console: Quiet) -> None:
     if not waiting:
         return
     names = ", ".join(record.id for record in waiting)
-    console.note(f"re-evaluating the best {len(waiting)} trials with fresh seeds: {names}")
+    console.note(f"re-evaluating {len(waiting)} trials with fresh seeds: {names}")
     running: dict[ray.ObjectRef, TrialRecord] = {}
     while (waiting or running) and not (stopping.interruption.requested or stopping.budget.spent):
         while waiting and len(running) < session.cluster.slots:
@@ -48,13 +48,20 @@ def recheck(session: Session, stopping: Stopping, console: Quiet) -> None:
 
 
 def _best(session: Session) -> list[TrialRecord]:
-    """Return the completed trials to re-evaluate: the best ones, or the first ones of the Pareto front."""
+    """Return the completed trials to re-evaluate.
+
+    They are the best ones, or the first ones of the Pareto front, and the best baseline, so that the answer can say how
+    much better the winner is.
+    """
     config = session.config
     if not MODELS[config.model].uses_images:
         return []
     completed = [record for record in session.records.trials.values() if record.state == "completed"]
     names = [one.name for one in config.metrics]
-    return (front(completed, names) if names else ranked(completed, session.metric))[: config.recheck.trials]
+    order = front(completed, names) if names else ranked(completed, session.metric)
+    chosen = order[: config.recheck.trials]
+    baseline = next((record for record in ranked(completed, session.metric) if record.source == "baseline"), None)
+    return [*chosen, *([baseline] if chosen and baseline and baseline not in chosen else [])]
 
 
 def _start(session: Session, record: TrialRecord) -> ray.ObjectRef:
