@@ -73,6 +73,13 @@ class Model:
     """Raise this when the same RunSpec gives other numbers. Experiments of another version are not resumed."""
 
 
+NETWORK = Parameter(
+    2,
+    "2: the layers of the reference project; 1: those of version 0.1, kept so that old experiments resume",
+    low=1,
+    high=2,
+    before=1,
+)
 TRAINING = {
     "lr": Parameter(1e-3, "Adam's learning rate", above=0, high=1),
     "batch_size": Parameter(128, "images per step", low=2, high=8192),
@@ -118,6 +125,7 @@ NCSN = Model(
         "sigma_begin": Parameter(1.0, "largest noise level, images in [0, 1]", above=0, high=1000),
         "sigma_end": Parameter(0.01, "smallest noise level", above=0, high=1000),
         "num_scales": Parameter(50, "number of noise levels, in a geometric sequence", low=1, high=10000),
+        "network": NETWORK,
         "arch": Parameter("unet", "network", choices=("unet", "refinenet")),
         "width": Parameter(128, "channels of the first stage", low=4, high=1024),
         "groups": Parameter(
@@ -185,6 +193,7 @@ BETA_VAE = Model(
         "ema": Parameter(0.0, TRAINING["ema"].help, low=0, high=0.99999),
         "clip": Parameter(0.0, TRAINING["clip"].help, low=0),
         "beta": Parameter(1.0, "weight of the KL term against the summed squared error", low=0, high=1e6),
+        "network": NETWORK,
         "latent_dim": Parameter(128, "latent dimensions", low=1, high=4096),
         "width": Parameter(64, "channels of the first stage", low=4, high=1024),
         "likelihood": Parameter(

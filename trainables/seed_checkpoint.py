@@ -13,16 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from typing_extensions import override
 
-from trainables.beta_vae.network import Vae
 from trainables.beta_vae.task import BetaVae
 from trainables.catalog import MODELS
 from trainables.checkpoint import MALFORMED, UNREADABLE, CheckpointError, refuse_zip_bomb
 from trainables.contract import Scalar
-from trainables.ncsn.score import Score
 from trainables.ncsn.task import Ncsn
-from trainables.ncsn.unet import FREQUENCIES, Stage
+from trainables.ncsn.unet import FREQUENCIES
 
 GROUPS = 32
 SCALAR = np.float64(0).__reduce__()[0]
@@ -40,10 +37,11 @@ SETTINGS: Mapping[str, Mapping[str, Scalar]] = {
         "num_scales": 50,
         "arch": "unet",
         "groups": GROUPS,
+        "network": 2,
         "conditioning": "sigma",
         "input_scaling": False,
     },
-    "beta_vae": {"beta": 1.0, "likelihood": "gaussian", "kl_warmup_kimg": 0.0},
+    "beta_vae": {"network": 2, "beta": 1.0, "likelihood": "gaussian", "kl_warmup_kimg": 0.0},
 }
 """Settings of the reference that its weights do not show."""
 UNET = {
@@ -102,9 +100,9 @@ class SeedNetwork:
         return self.key in AVERAGED
 
     def load_into(self, network: nn.Module) -> nn.Module:
-        """Load the weights into `network`, built with `params`, and give it the reference's forward pass."""
+        """Load the weights into `network`, built with `params`."""
         network.load_state_dict(self.weights)
-        return as_reference(network)
+        return network
 
 
 def read(path: Path) -> SeedNetwork:
@@ -115,35 +113,6 @@ def read(path: Path) -> SeedNetwork:
         return replace(_identify(tensors, others), key=key)
     except _UnfitError as error:
         raise CheckpointError(f"{path}: {error}") from error
-
-
-def as_reference(network: nn.Module) -> nn.Module:
-    """Change `network` in place to the forward pass of the reference. Its weights and their names stay.
-
-    U-Net: SiLU on the noise embedding, and its shift after the GroupNorm instead of before.
-    VAE: LeakyReLU instead of ReLU after the two linear layers of the decoder.
-    """
-    if isinstance(network, Score):
-        for name, stage in network.backbone.named_children():
-            if isinstance(stage, Stage):
-                setattr(network.backbone, name, ReferenceStage(stage))
-    elif isinstance(network, Vae):
-        network.decoder[1] = nn.LeakyReLU(0.2)
-        network.decoder[3] = nn.LeakyReLU(0.2)
-    return network
-
-
-class ReferenceStage(nn.Module):
-    """Convolution, GroupNorm, shift by the noise level for each channel, SiLU."""
-
-    def __init__(self, stage: Stage) -> None:
-        super().__init__()
-        self.conv, self.shift, self.norm = stage.conv, stage.shift, stage.norm
-        self.norm.num_groups = GROUPS  # at any width, while ours has fewer below 128
-
-    @override
-    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        return F.silu(self.norm(self.conv(x)) + self.shift(F.silu(noise))[:, :, None, None])
 
 
 class _UnfitError(Exception):

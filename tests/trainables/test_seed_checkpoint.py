@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.trainables.tiny import tiny_run
 from trainables import seed_checkpoint as reference
 from trainables.beta_vae.network import Vae
 from trainables.beta_vae.task import BetaVae
@@ -361,3 +362,36 @@ class Draw:
             self.weights[f"{name}.running_mean"] = self.normal(channels)
             self.weights[f"{name}.running_var"] = 0.5 + self.normal(channels).square()
             self.weights[f"{name}.num_batches_tracked"] = torch.tensor(390)
+
+
+def test_with_every_correction_set_back_one_step_of_training_is_that_of_the_reference(file: Path) -> None:
+    """The reference: mean over the batch of the summed loss, gradient norm clipped at 1, Adam at 1e-3."""
+    weights = unet_weights(32)
+    torch.save(weights, file)
+    read = reference.read(file)
+    back = {"mean_loss": False, "ema": 0.0, "clip": 1.0, "lr": 1e-3, "num_scales": 10}
+    run = tiny_run("ncsn", **{**read.params, **back})
+    read.load_into(run.network)
+    drawn = torch.Generator().set_state(run._noise.get_state())
+    x = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(7))
+
+    sigmas = torch.tensor([1.0 * 0.01 ** (i / 9) for i in range(10)])
+    sigma = sigmas[torch.randint(10, (6, 1, 1, 1), generator=drawn)]
+    z = torch.randn(x.shape, generator=drawn)
+    trained = {name: weight.clone().requires_grad_(name != "embed.W") for name, weight in weights.items()}
+    score = score_of_the_reference(trained, x + sigma * z, sigma.flatten())
+    loss = (0.5 * ((sigma * score + z) ** 2).sum((1, 2, 3))).mean()
+    free = [weight for weight in trained.values() if weight.requires_grad]
+    gradients = torch.autograd.grad(loss, free)
+    norm = torch.sqrt(sum((g**2).sum() for g in gradients))  # type: ignore[arg-type]
+    clipped = [g * min(1.0, 1.0 / (float(norm) + 1e-6)) for g in gradients]
+    after = [w - 1e-3 * g / (g.abs() + 1e-8) for w, g in zip(free, clipped, strict=True)]  # Adam's first step
+
+    ours = run.step(x)["loss"] / 6
+    assert float(ours) == pytest.approx(float(loss.detach()), rel=1e-3)  # angles of 500 in float32
+    moved = dict(zip([name for name, w in trained.items() if w.requires_grad], after, strict=True))
+    state = run.network.state_dict()
+    for name, original in reference._leaves(reference.UNET).items():
+        if original in moved and not original.endswith(".dense.weight"):  # ours has room for more frequencies
+            step, expected = state[name] - read.weights[name], moved[original] - weights[original]
+            assert F.cosine_similarity(step.flatten(), expected.flatten(), dim=0) > 0.999, name

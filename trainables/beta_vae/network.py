@@ -7,9 +7,12 @@ HIDDEN = 512
 
 
 class Vae(nn.Module):
-    """Encoder to mean and log variance of q(z | x), and decoder to logits. Image sides are multiples of 16."""
+    """Encoder to mean and log variance of q(z | x), and decoder to logits. Image sides are multiples of 16.
 
-    def __init__(self, latent_dim: int, width: int, *, resolution: int, channels: int = 3) -> None:
+    `network` 1 is that of version 0.1, which had ReLU after the two linear layers of the decoder.
+    """
+
+    def __init__(self, latent_dim: int, width: int, *, resolution: int, channels: int = 3, network: int = 2) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         w, side = width, resolution // 16
@@ -27,9 +30,9 @@ class Vae(nn.Module):
         self.log_variance = nn.Linear(HIDDEN, latent_dim)
         self.decoder = nn.Sequential(
             nn.Linear(latent_dim, HIDDEN),
-            nn.ReLU(),
+            _after_linear(network),
             nn.Linear(HIDDEN, flat),
-            nn.ReLU(),
+            _after_linear(network),
             nn.Unflatten(1, (8 * w, side, side)),
             *_up(8 * w, 4 * w),
             *_up(4 * w, 2 * w),
@@ -56,6 +59,10 @@ class Vae(nn.Module):
         mean, log_variance = self.encode(x)
         z = mean + torch.exp(0.5 * log_variance) * noise
         return self.logits(z), mean, log_variance
+
+
+def _after_linear(network: int) -> nn.Module:
+    return nn.ReLU() if network == 1 else nn.LeakyReLU(0.2)
 
 
 def _down(inputs: int, outputs: int) -> list[nn.Module]:

@@ -39,7 +39,11 @@ class BetaVae(ImageModel):
         self.beta, self.warmup_kimg = float(params["beta"]), float(params["kl_warmup_kimg"])
         self.likelihood = str(params["likelihood"])
         self.network: nn.Module = Vae(
-            int(params["latent_dim"]), int(params["width"]), resolution=resolution, channels=channels
+            int(params["latent_dim"]),
+            int(params["width"]),
+            resolution=resolution,
+            channels=channels,
+            network=int(params.get("network", 1)),
         )
 
     @override

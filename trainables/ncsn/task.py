@@ -164,4 +164,10 @@ def _backbone(params: Mapping[str, Scalar], sigmas: list[float], *, channels: in
     width = int(params["width"])
     if params["arch"] == "refinenet":
         return RefineNet(width, sigmas, channels=channels)
-    return UNet(width, groups=int(params["groups"]), conditioning=str(params["conditioning"]), channels=channels)
+    return UNet(
+        width,
+        groups=int(params["groups"]),
+        conditioning=str(params["conditioning"]),
+        channels=channels,
+        network=int(params.get("network", 1)),
+    )

@@ -5,6 +5,7 @@ from math import pi
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 FREQUENCIES = 64
 SCALES = {"sigma": 30.0, "log_sigma": 1.0}
@@ -14,17 +15,25 @@ SCALES = {"sigma": 30.0, "log_sigma": 1.0}
 class UNet(nn.Module):
     """F(x, sigma) on images whose sides are multiples of 8."""
 
-    def __init__(self, width: int, *, groups: int = 32, conditioning: str = "log_sigma", channels: int = 3) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        groups: int = 32,
+        conditioning: str = "log_sigma",
+        channels: int = 3,
+        network: int = 2,
+    ) -> None:
         super().__init__()
-        w = width
+        w, stage = width, {1: ShiftedFirstStage, 2: Stage}[network]
         self.embedding = NoiseEmbedding(conditioning)
         self.conv_in = nn.Conv2d(channels, w, 3, padding=1)
-        self.down1 = Stage(nn.Conv2d(w, w, 3, stride=2, padding=1), groups)
-        self.down2 = Stage(nn.Conv2d(w, 2 * w, 3, stride=2, padding=1), groups)
-        self.down3 = Stage(nn.Conv2d(2 * w, 2 * w, 3, stride=2, padding=1), groups)
-        self.up3 = Stage(nn.ConvTranspose2d(2 * w, 2 * w, 4, stride=2, padding=1), groups)
-        self.up2 = Stage(nn.ConvTranspose2d(4 * w, w, 4, stride=2, padding=1), groups)
-        self.up1 = Stage(nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1), groups)
+        self.down1 = stage(nn.Conv2d(w, w, 3, stride=2, padding=1), groups)
+        self.down2 = stage(nn.Conv2d(w, 2 * w, 3, stride=2, padding=1), groups)
+        self.down3 = stage(nn.Conv2d(2 * w, 2 * w, 3, stride=2, padding=1), groups)
+        self.up3 = stage(nn.ConvTranspose2d(2 * w, 2 * w, 4, stride=2, padding=1), groups)
+        self.up2 = stage(nn.ConvTranspose2d(4 * w, w, 4, stride=2, padding=1), groups)
+        self.up1 = stage(nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1), groups)
         self.conv_out = nn.Conv2d(2 * w, channels, 3, padding=1)
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -40,15 +49,31 @@ class UNet(nn.Module):
 
 
 class Stage(nn.Module):
-    """Convolution, a shift per channel from the noise level, GroupNorm and SiLU."""
+    """Convolution, GroupNorm, a shift per channel from the noise level, and SiLU."""
+
+    LEAST_CHANNELS = 1
+    """Channels that a group of the GroupNorm has at least."""
 
     def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, groups: int) -> None:
         super().__init__()
         channels = conv.out_channels
         self.conv = conv
         self.shift = nn.Linear(2 * FREQUENCIES, channels)
-        self.norm = nn.GroupNorm(fitting_groups(channels, groups), channels)
+        self.norm = nn.GroupNorm(fitting_groups(channels, groups, least_channels=self.LEAST_CHANNELS), channels)
 
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        return F.silu(self.norm(self.conv(x)) + self.shift(F.silu(noise))[:, :, None, None])
+
+
+class ShiftedFirstStage(Stage):
+    """The stage of version 0.1: the shift comes before the GroupNorm, which removes much of it.
+
+    A group of one channel would subtract the shift that carries the noise level.
+    """
+
+    LEAST_CHANNELS = 4
+
+    @override
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         return F.silu(self.norm(self.conv(x) + self.shift(noise)[:, :, None, None]))
 
@@ -67,10 +92,7 @@ class NoiseEmbedding(nn.Module):
         return torch.cat([angles.sin(), angles.cos()], 1)  # (B, 128)
 
 
-def fitting_groups(channels: int, groups: int) -> int:
-    """Return the largest divisor of `channels`, at most `groups`, with four channels per group, as in the reference.
-
-    A group of one channel would subtract the shift that carries the noise level.
-    """
-    most = max(1, min(groups, channels // 4))
+def fitting_groups(channels: int, groups: int, *, least_channels: int = 1) -> int:
+    """Return the largest divisor of `channels`, at most `groups`, with at least `least_channels` per group."""
+    most = max(1, min(groups, channels // least_channels))
     return max(count for count in range(1, most + 1) if channels % count == 0)

@@ -162,8 +162,9 @@ def _run_spec(about: Mapping[str, object], request: MeasureRequest) -> RunSpec:
         or not MODELS[model].uses_images
     ):
         raise InputError("the checkpoint does not say which model and parameters it has")
-    params = model_parameters(model, {**saved, **request.sets})
     known = MODELS[model].parameters
+    then = {name: p.before for name, p in known.items() if p.before is not None and p.stage == "training"}
+    params = model_parameters(model, {**then, **saved, **request.sets})
     sampling = {name: value for name, value in params.items() if known[name].stage == "sampling"}
     settings: tuple[dict[str, Scalar], ...] = (sampling,)
     if "step_size" in sampling and not {"step_size", "step_lr"} & request.sets.keys():

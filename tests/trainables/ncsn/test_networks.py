@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from trainables.ncsn.refinenet import LevelNorm, RefineNet
 from trainables.ncsn.score import Score
-from trainables.ncsn.unet import NoiseEmbedding, UNet, fitting_groups
+from trainables.ncsn.unet import NoiseEmbedding, ShiftedFirstStage, Stage, UNet, fitting_groups
 
 
 class Constant(nn.Module):
@@ -50,7 +50,23 @@ def test_unet_tells_noise_levels_apart(conditioning: str) -> None:
 def test_groups_are_lowered_to_a_divisor_that_leaves_four_channels_each(
     channels: int, groups: int, expected: int
 ) -> None:
-    assert fitting_groups(channels, groups) == expected
+    assert fitting_groups(channels, groups, least_channels=4) == expected
+
+
+def test_the_noise_level_shifts_after_the_norm_and_in_version_0_1_before_it() -> None:
+    conv, noise, x = torch.nn.Conv2d(8, 8, 3, padding=1), torch.randn(2, 128), torch.rand(2, 8, 4, 4)
+    for stage in (Stage(conv, 2), ShiftedFirstStage(conv, 2)):
+        torch.nn.init.normal_(stage.norm.weight)
+        norm = torch.nn.functional.group_norm
+        weights = (stage.norm.weight, stage.norm.bias)
+        if isinstance(stage, ShiftedFirstStage):
+            expected = norm(conv(x) + stage.shift(noise)[:, :, None, None], 2, *weights)
+        else:
+            shift = stage.shift(torch.nn.functional.silu(noise))
+            expected = norm(conv(x), 2, *weights) + shift[:, :, None, None]
+        assert torch.allclose(stage(x, noise), torch.nn.functional.silu(expected), atol=1e-6)
+    assert isinstance(UNet(8, network=1).down1, ShiftedFirstStage)
+    assert not isinstance(UNet(8).down1, ShiftedFirstStage)
 
 
 def test_plain_score_is_the_output_over_sigma() -> None:
