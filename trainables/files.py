@@ -1,6 +1,5 @@
-"""Files and folders that are written whole or not at all, a lock between processes, and the hash of a file."""
+"""Files and folders that are written whole or not at all, and the hash of a file."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -49,14 +48,6 @@ def new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, waiting for other processes. The system releases it when the holder dies."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def sha256_of(path: Path) -> str:

@@ -15,7 +15,7 @@ from torchvision.datasets import CIFAR10
 
 from trainables.contract import DataError, DataSpec
 from trainables.data.images import Decoded, Pixels, Source, box_average, hold_out
-from trainables.files import locked
+from trainables.locks import locked
 
 TIMEOUT_SECONDS = 30.0
 log = logging.getLogger(__name__)
