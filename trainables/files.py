@@ -1,6 +1,5 @@
-"""Files and folders that are written completely or not at all, a lock between processes, and the hash of a file."""
+"""Files and folders that are written completely or not at all, and the hash of a file."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -8,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from uuid import uuid4
 
 UNFINISHED = ".unfinished-"
@@ -50,24 +48,6 @@ def new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, waiting for other processes. The system releases it when the holder dies."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def has_locks(folder: Path) -> bool:
-    """Return True if the file system of a writable folder has file locks. Some network file systems have none."""
-    with TemporaryFile(dir=folder) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-    return True
 
 
 def sha256_of(path: Path) -> str:

@@ -15,7 +15,8 @@ from trainables import precision
 from trainables.contract import FeaturesError
 from trainables.data import ImageData
 from trainables.data.cache import cache_folder
-from trainables.files import locked, write_file
+from trainables.files import write_file
+from trainables.locks import locked
 from trainables.metrics import cnn, randconv
 from trainables.metrics.corruptions import CORRUPTIONS, blurred
 from trainables.metrics.frechet import frechet_distance, moments

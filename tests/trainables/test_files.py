@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from trainables.files import locked, new_folder, sha256_of, write_file, write_json
+from trainables.files import new_folder, sha256_of, write_file, write_json
+from trainables.locks import locked
 
 
 def names(folder: Path) -> list[str]:
@@ -54,7 +55,7 @@ def test_after_an_error_the_old_folder_stays_and_the_new_one_vanishes(tmp_path: 
 def test_a_lock_keeps_other_processes_waiting_until_its_holder_dies(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from trainables.files import locked
+from trainables.locks import locked
 with locked(Path({str(tmp_path / "lock")!r})):
     print("locked", flush=True)
     input()

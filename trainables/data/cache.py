@@ -16,7 +16,8 @@ import torch
 
 from trainables.contract import DataError
 from trainables.data.images import Array, Decoded, ImageData, Pixels
-from trainables.files import UNFINISHED, locked, new_folder
+from trainables.files import UNFINISHED, new_folder
+from trainables.locks import locked
 
 FORMAT = 1
 """Raise this number if old entries must not be read any more."""

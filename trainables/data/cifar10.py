@@ -14,7 +14,7 @@ from torchvision.datasets import CIFAR10
 
 from trainables.contract import DataError, DataSpec
 from trainables.data.images import Decoded, Pixels, Source, box_average, hold_out
-from trainables.files import locked
+from trainables.locks import locked
 from trainables.progress import growing_file
 
 TIMEOUT_SECONDS, ARCHIVE_MEGABYTES = 30.0, 170.5

@@ -8,21 +8,20 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from secrets import token_hex
-from typing import IO
 
-from trainables.files import has_locks
+from trainables.locks import has_locks, lock
 from tune_app.errors import InputError
 
 PREFIX = "tune_app-"
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (a new private folder is made in one of them)
 LONGEST_FOLDER = 20
 """The path of a socket has at most 107 bytes. Ray's own part of it has 64, and ours 23."""
-_held: list[IO[bytes]] = []
-"""Lock files of this process. They stay open while it lives."""
+_held = ExitStack()
+"""Locks of this process. It holds them while it lives."""
 
 
 @cache
@@ -36,10 +35,9 @@ def scratch_folder() -> Path:
         _remove_if_dead(stale)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
     (folder / "token").write_text(token_hex(32))
-    lock = (folder / "locking").open("wb")
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    file = _held.enter_context((folder / "locking").open("wb"))
+    _held.enter_context(lock(file.fileno(), folder / "lock"))
     (folder / "locking").rename(folder / "lock")  # the lock is held as soon as it is visible
-    _held.append(lock)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
@@ -63,8 +61,8 @@ def _remove_if_dead(folder: Path) -> None:
     with suppress(OSError):
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             return
-        with (folder / "lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path = folder / "lock"
+        with path.open("rb") as file, lock(file.fileno(), path, fcntl.LOCK_EX | fcntl.LOCK_NB):
             while left := [*_processes_in(folder)]:  # the raylet may start more meanwhile
                 for process in left:
                     os.kill(process, signal.SIGKILL)

@@ -4,9 +4,10 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from trainables.locks import holder_file, lock
 from tune_app.errors import InputError
 
 RESUME_LOCK, WANDB_LOCK = ".lock", ".wandb.lock"
@@ -20,23 +21,22 @@ def resume_lock(folder: Path, name: str = RESUME_LOCK, *, wait: bool = False) ->
     """
     path = folder / name
     try:
-        lock = path.open("a+")
+        opened = path.open("a+")
     except OSError as error:
         raise InputError(f"{path}: cannot be locked ({error.strerror or error})") from None
-    with lock as file:
+    with opened as file, ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held.enter_context(lock(file.fileno(), path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)))
         except BlockingIOError:
             file.seek(0)
+            left = holder_file(path)
             raise InputError(
                 f"{folder}: another process runs this experiment ({file.read().strip() or 'unknown'})",
-                hint="wait until it ends, or stop it first",
+                hint="wait until it ends, or stop it first"
+                + (f"; if it is dead, for instance with its machine, remove {left}" if left.exists() else ""),
             ) from None
         except OSError as error:
-            raise InputError(
-                f"{path}: cannot be locked ({error.strerror or error})",
-                hint="its file system has no file locks (flock): copy the experiment to another one",
-            ) from None
+            raise InputError(f"{path}: cannot be locked ({error.strerror or error})") from None
         file.truncate(0)
         file.write(f"host {socket.gethostname()}, pid {os.getpid()}")
         file.flush()
@@ -46,13 +46,13 @@ def resume_lock(folder: Path, name: str = RESUME_LOCK, *, wait: bool = False) ->
 def is_running(folder: Path) -> bool:
     """Return True if a driver runs the experiment in `folder` now."""
     try:
-        with (folder / RESUME_LOCK).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        path = folder / RESUME_LOCK
+        with path.open() as file, lock(file.fileno(), path, fcntl.LOCK_SH | fcntl.LOCK_NB):
+            return False
     except BlockingIOError:
         return True
     except OSError:
         return False
-    return False
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
     """Hold a lock on the folder itself, waiting for other processes that hold it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        with lock(descriptor, folder / ".lock"):
+            yield
     finally:
         os.close(descriptor)
