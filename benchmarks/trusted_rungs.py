@@ -16,13 +16,16 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import mean
+from typing import TypeAlias
 
 import click
 import numpy as np
 import optuna
 
-from tune_app.driver.asha import RungBook, Trust
+from tune_app.driver.asha import RungBook
+from tune_app.driver.trust import SequentialTest, Threshold
 
+Policy: TypeAlias = SequentialTest | Threshold | str | None
 RUNGS = [1 / 27, 1 / 9, 1 / 3, 1.0]
 WORKERS = 4
 KINDS = {
@@ -31,7 +34,9 @@ KINDS = {
     "NCSN, laptop: -.3 .35 .8 1": (-0.3, 0.35, 0.8, 1.0),
     "Beta-VAE, real images: 0 -.1 .6 1": (0.0, -0.1, 0.6, 1.0),
 }
-POLICIES: dict[str, Trust | str | None] = {"none": "none", "asha": None, "trusted": Trust(4, 0.3)}
+POLICIES: dict[str, Policy] = {
+    "none": "none", "asha": None, "threshold": Threshold(4, 0.3), "trusted": SequentialTest(0.1)
+}  # fmt: skip
 
 
 @dataclass
@@ -71,7 +76,7 @@ def _early(points: np.ndarray) -> np.ndarray:
     return (x - 0.25) ** 2 + (y - 0.8) ** 2 + 0.5 * x * y
 
 
-def sweep(surfaces: Surfaces, rhos: tuple[float, ...], policy: Trust | str | None, budget: float, seed: int) -> float:
+def sweep(surfaces: Surfaces, rhos: tuple[float, ...], policy: Policy, budget: float, seed: int) -> float:
     """Return the true final value of a sweep's pick after the work of `budget` full trainings."""
     rungs = RUNGS if policy != "none" else RUNGS[-1:]
     book = RungBook(rungs, 3, None if policy == "none" else policy)  # type: ignore[arg-type]

@@ -93,8 +93,11 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
         else f"ASHA continues the best 1/{asha.reduction_factor:g} at a rung"
     )
     if len(plan.rungs) > 1 and asha.trust:
+        trust = asha.trust
         stopping += (
-            f", once {asha.trust.trials} finished trials show that it predicts the end (tau >= {asha.trust.tau:g})"
+            f", once {trust.trials} finished trials show that it predicts the end (tau >= {trust.tau:g})"
+            if trust.error is None
+            else f", once finished trials show that it predicts the end (error rate {100 * trust.error:g} %)"
         )
     lines = [
         f"plan: {plan.trials} trials of {plan.model} ({plan.baselines} of them baselines), {_goals(config)}",

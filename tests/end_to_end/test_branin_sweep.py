@@ -19,7 +19,8 @@ from optuna.trial import TrialState
 
 from tests.conftest import Cli, Sweep
 from tests.end_to_end.torture import MARK, wait_until_gone
-from tune_app.driver.asha import RungBook, Trust
+from tune_app.driver.asha import RungBook
+from tune_app.driver.trust import Threshold
 
 pytestmark = pytest.mark.ray
 Branin = Callable[..., Sweep]
@@ -28,13 +29,15 @@ STATES = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
 
 def test_a_sweep_asks_and_ends_every_trial_once_and_stops_as_its_book_says(branin: Branin) -> None:
     # one worker: in which order two finish decides what is proposed next, and so whether anybody is stopped at all
-    sweep = branin("--trials", "24", "--set", "scheduler.trust.trials=3", *one_worker())
+    sweep = branin(
+        "--trials", "24", "--set", "scheduler.trust.trials=3", "--set", "scheduler.trust.error=null", *one_worker()
+    )
     asked, ended = [e["trial"] for e in sweep.of("asked")], [e["trial"] for e in sweep.of("ended")]
     assert asked == [f"{number:04d}" for number in range(24)]
     assert sorted(ended) == asked
     assert sweep.summary["trials"].keys() == {"completed", "stopped"}
 
-    book = RungBook([3, 9, 27], 3, Trust(3, 0.3))
+    book = RungBook([3, 9, 27], 3, Threshold(3, 0.3))
     for event in sweep.of("reported"):
         if event["rung"]:
             verdict = book.report(event["trial"], event["kimg"], event["metrics"]["value"])

@@ -25,8 +25,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from tests.conftest import Entry, Sweep
-from tune_app.driver.asha import RungBook, Trust
+from tune_app.driver.asha import RungBook
 from tune_app.driver.study import STATES
+from tune_app.driver.trust import trust_rule
 from tune_app.experiment.folder import Experiment
 
 MARK = "TUNE_APP_TORTURE"
@@ -109,8 +110,7 @@ def check(sweep: Sweep, trials: int) -> None:
         marks = {*(step * (i + 1) for i in range(int(scheduler.max_kimg / step))), *config.rungs}
         assert reached == sorted(mark for mark in marks if mark <= reached[-1]), f"{record.id} reported at {reached}"
 
-    trust = scheduler.trust
-    book = RungBook(config.rungs, scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None)
+    book = RungBook(config.rungs, scheduler.reduction_factor, trust_rule(scheduler.trust))
     sources = {record.id: record.source for record in records}
     for event in sweep.of("reported"):
         if event["rung"]:

@@ -89,12 +89,28 @@ class SearchConfig(Block):
 
 
 class TrustConfig(Block):
-    """When a rung is trusted to stop trials: once it has been shown to predict the end."""
+    """When a rung is trusted to stop trials: a sequential test (`error`), or a fixed threshold (`trials` and `tau`)."""
 
-    trials: int = Field(default=4, ge=2)
-    """Finished trials that must have a value at the rung."""
-    tau: float = Field(default=0.3, ge=-1, le=1)
-    """Kendall's tau-b between rung and end that these trials must reach."""
+    error: float | None = Field(default=None, gt=0, le=0.5)
+    """Probability that a rung without relation to the end is ever trusted. 0.1 if no key of this block is given."""
+    trials: int | None = Field(default=None, ge=2)
+    """Threshold of earlier versions: finished trials that must have a value at the rung. 4 if only tau is given."""
+    tau: float | None = Field(default=None, ge=-1, le=1)
+    """Kendall's tau-b between rung and end that these trials must reach. 0.3 if only trials is given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("error") is not None:
+            return given
+        named = {key: value for key, value in given.items() if value is not None}
+        return {"trials": 4, "tau": 0.3, **named} if {"trials", "tau"} & {*named} else {"error": 0.1, **named}
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if self.error is not None and (self.trials is not None or self.tau is not None):
+            raise ValueError("give either error, or trials and tau (then set error to null)")
+        return self
 
 
 class SchedulerConfig(Block):

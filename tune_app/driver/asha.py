@@ -4,19 +4,12 @@ This file uses neither Ray nor the log, so a live sweep, a replay of the log and
 The algorithm is the stopping variant of Li et al. 2020 (arXiv:1810.05934) with one bracket. Trusted rungs are our own.
 """
 
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import ceil, isfinite
 from typing import NamedTuple
 
+from tune_app.driver.trust import SequentialTest, Threshold
 from tune_app.experiment.events import Decision
-
-
-class Trust(NamedTuple):
-    """Conditions for trusting a rung: values of `trials` finished trials, and at least `tau` between it and the end."""
-
-    trials: int
-    tau: float
 
 
 class Verdict(NamedTuple):
@@ -33,12 +26,14 @@ class RungBook:
     Raise ValueError for a value that is not finite: such a trial has failed and must not be recorded.
     """
 
-    def __init__(self, rungs: Sequence[float], reduction_factor: float, trust: Trust | None) -> None:
+    def __init__(
+        self, rungs: Sequence[float], reduction_factor: float, trust: SequentialTest | Threshold | None
+    ) -> None:
         self.rungs = list(rungs)
         self.reduction_factor = reduction_factor
-        self.trust = trust
         self.recorded: dict[float, dict[str, float]] = {rung: {} for rung in rungs}
-        self._agreements: dict[float, tuple[int, float]] = {}
+        self._judges = {rung: trust.judge() for rung in rungs} if trust else {}
+        self._trusted: dict[float, bool] = {}
         self._finished_then: dict[float, int] = {}
 
     def report(self, trial: str, kimg: float, value: float, *, protected: bool = False) -> Verdict:
@@ -62,30 +57,13 @@ class RungBook:
 
     def trusted(self, rung: float) -> bool:
         """Return True if the trials finished so far show that `rung` predicts the last rung."""
-        if self.trust is None:
+        if not self._judges:
             return True
-        count, tau = self.agreement(rung)
-        return count >= self.trust.trials and tau >= self.trust.tau
-
-    def agreement(self, rung: float) -> tuple[int, float]:
-        """Return the number of finished trials with a value at `rung`, and its Kendall's tau-b with the last rung."""
         final = self.recorded[self.rungs[-1]]
         # A finished trial already has a value at every rung, so only another finished trial changes the result.
         if self._finished_then.get(rung) != len(final):
-            trials = [trial for trial in final if trial in self.recorded[rung]]
-            tau = kendall_tau([self.recorded[rung][trial] for trial in trials], [final[trial] for trial in trials])
-            self._finished_then[rung], self._agreements[rung] = len(final), (len(trials), tau)
-        return self._agreements[rung]
-
-
-def kendall_tau(left: Iterable[float], right: Iterable[float]) -> float:
-    """Return Kendall's tau-b (Kendall 1945), or -1 if it is undefined.
-
-    It is undefined when all values are equal, and -1 keeps such a rung untrusted.
-    """
-    from scipy.stats import kendalltau  # takes half a second to import
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy warns about fewer than two values; the caller checks the count
-        tau = float(kendalltau(list(left), list(right)).statistic)
-    return tau if isfinite(tau) else -1.0
+            values = self.recorded[rung]
+            pairs = [(values[trial], end) for trial, end in final.items() if trial in values]
+            self._finished_then[rung] = len(final)
+            self._trusted[rung] = self._judges[rung].trusts([early for early, _ in pairs], [end for _, end in pairs])
+        return self._trusted[rung]

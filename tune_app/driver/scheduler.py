@@ -13,10 +13,11 @@ from trainables.files import write_file
 from trainables.trial import Report
 from tune_app.cluster.health import NOTE_SECONDS
 from tune_app.cluster.slots import described
-from tune_app.driver.asha import RungBook, Trust
+from tune_app.driver.asha import RungBook
 from tune_app.driver.pictures import write_pictures
 from tune_app.driver.session import Session
 from tune_app.driver.stopping import GRACE_SECONDS, LeaveTune, Stopping
+from tune_app.driver.trust import trust_rule
 from tune_app.driver.tune_trial import TuneTrial
 from tune_app.driver.worker_output import keep_worker_output
 from tune_app.experiment.events import Decision, Event, Failed, FailureKind, Reported, finite_or_null
@@ -30,8 +31,7 @@ MOST_TUNE_TRIALS = 256
 def make_rung_book(session: Session) -> RungBook:
     """Return ASHA's rung book, filled from the log. Values are negated if higher is better."""
     config = session.config
-    trust = config.scheduler.trust
-    book = RungBook(config.rungs, config.scheduler.reduction_factor, Trust(trust.trials, trust.tau) if trust else None)
+    book = RungBook(config.rungs, config.scheduler.reduction_factor, trust_rule(config.scheduler.trust))
     record_rungs(book, session.log.events, session.metric)
     return book
 

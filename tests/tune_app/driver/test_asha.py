@@ -8,7 +8,8 @@ from math import inf, nan
 import pytest
 from scipy.stats import kendalltau
 
-from tune_app.driver.asha import RungBook, Trust
+from tune_app.driver.asha import RungBook
+from tune_app.driver.trust import Threshold, kendall_tau
 
 
 def test_without_trust_the_best_third_of_a_rung_continues() -> None:
@@ -53,26 +54,26 @@ def finish(book: RungBook, pairs: list[tuple[float, float]]) -> None:
 
 
 def test_a_rung_stops_no_trial_before_enough_trials_have_finished() -> None:
-    book = RungBook([10, 30], 3, Trust(trials=4, tau=0.3))
+    book = RungBook([10, 30], 3, Threshold(trials=4, tau=0.3))
     finish(book, [(1, 1), (2, 2), (3, 3)])
     assert book.report("bad", 10, 99.0) == ("continue", False)
 
 
 def test_a_rung_that_ranks_as_the_end_does_is_trusted_and_stops_trials() -> None:
-    book = RungBook([10, 30], 3, Trust(trials=4, tau=0.3))
+    book = RungBook([10, 30], 3, Threshold(trials=4, tau=0.3))
     finish(book, [(1, 1), (2, 2), (3, 3), (4, 4)])
     assert book.report("bad", 10, 99.0) == ("stop", True)
     assert book.report("good", 10, 0.5) == ("continue", True)
 
 
 def test_a_rung_that_ranks_backwards_never_stops_a_trial() -> None:
-    book = RungBook([10, 30], 3, Trust(trials=4, tau=0.3))
+    book = RungBook([10, 30], 3, Threshold(trials=4, tau=0.3))
     finish(book, [(1, 4), (2, 3), (3, 2), (4, 1)])
     assert book.report("worst", 10, 99.0) == ("continue", False)
 
 
 def test_trust_depends_only_on_values_before_the_report() -> None:
-    book = RungBook([10, 30], 3, Trust(trials=2, tau=0.3))
+    book = RungBook([10, 30], 3, Threshold(trials=2, tau=0.3))
     book.report("a", 10, 1)
     book.report("b", 10, 2)
     book.report("a", 30, 1)
@@ -82,16 +83,12 @@ def test_trust_depends_only_on_values_before_the_report() -> None:
 
 
 def test_agreement_is_kendalls_tau_b_with_ties() -> None:
-    book = RungBook([10, 30], 3, Trust(trials=99, tau=0.3))
-    pairs = [(1.0, 2.0), (1.0, 1.0), (2.0, 2.0), (3.0, 5.0), (2.0, 3.0)]
-    finish(book, pairs)
-    count, tau = book.agreement(10)
-    assert count == 5
-    assert tau == pytest.approx(kendalltau([a for a, _ in pairs], [b for _, b in pairs]).statistic)
+    early, final = [1.0, 1.0, 2.0, 3.0, 2.0], [2.0, 1.0, 2.0, 5.0, 3.0]
+    assert kendall_tau(early, final) == pytest.approx(kendalltau(early, final).statistic)
 
 
 def test_a_rung_without_spread_is_not_trusted() -> None:
-    book = RungBook([10, 30], 3, Trust(trials=2, tau=-1 + 1e-9))
+    book = RungBook([10, 30], 3, Threshold(trials=2, tau=-1 + 1e-9))
     finish(book, [(1, 4), (1, 3), (1, 2)])
     assert not book.trusted(10)
 
@@ -113,7 +110,7 @@ def test_a_second_report_at_a_rung_keeps_the_first_value() -> None:
 
 def test_a_replay_takes_the_same_decisions() -> None:
     draw = random.Random(3)
-    first, log = RungBook([10, 30, 90], 2, Trust(4, 0.0)), []
+    first, log = RungBook([10, 30, 90], 2, Threshold(4, 0.0)), []
     for number in range(80):
         for rung in first.rungs:
             entry = (str(number), rung, draw.random() + number % 3)
@@ -121,6 +118,6 @@ def test_a_replay_takes_the_same_decisions() -> None:
             log.append((entry, verdict))
             if verdict.decision == "stop":
                 break
-    again = RungBook([10, 30, 90], 2, Trust(4, 0.0))
+    again = RungBook([10, 30, 90], 2, Threshold(4, 0.0))
     assert [again.report(*entry) for entry, _ in log] == [verdict for _, verdict in log]
     assert any(verdict.decision == "stop" and verdict.trusted for _, verdict in log)
