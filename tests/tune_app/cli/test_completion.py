@@ -44,7 +44,10 @@ finally:
         ("tune_app best --out elsewhere ", ["latest"]),
         ("tune_app run ncsn_space.yaml --profile ", ["none", "laptop"]),
         ("tune_app run my.yaml --set search.t", ["search.trials="]),
-        ("tune_app run my.yaml --set scheduler.trust.", ["scheduler.trust.trials=", "scheduler.trust.tau="]),
+        (
+            "tune_app run my.yaml --set scheduler.trust.",
+            ["scheduler.trust.error=", "scheduler.trust.trials=", "scheduler.trust.tau="],
+        ),
         ("tune_app run my.yaml --set parameters.beta.h", ["parameters.beta.high="]),
         ("tune_app run my.yaml --set fixed.sig", []),
         ("tune_app run my.yaml --fix lat", ["latent_dim="]),

@@ -33,7 +33,9 @@ def small_measures() -> Iterator[None]:
         patch.setattr(sample_metrics, "_pair", lambda features, *, labelled: ("randconv", ""))
         patch.setattr(sample_metrics, "REFERENCE_IMAGES", 100)
         patch.setattr(evaluation, "JUDGED_IMAGES", 64)
+        sample_metrics.default_sample_metrics.cache_clear()
         yield
+    sample_metrics.default_sample_metrics.cache_clear()
 
 
 def measured(path: Path, sets: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:

@@ -92,6 +92,7 @@ def test_a_signal_asks_trials_to_park_and_the_sweep_ends_when_they_have(
     stopping: Stopping, local: LocalSession, number: signal.Signals
 ) -> None:
     local.log.append(asked("0000"))
+    signal.signal(number, signal.default_int_handler)  # nohup ignores SIGHUP, and so would the sweep
     before = signal.getsignal(number)
     with stopping.interruption.signals(lambda: None):
         os.kill(os.getpid(), number)
