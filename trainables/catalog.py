@@ -49,7 +49,7 @@ class Metric:
 
     help: str
     warning: str = ""
-    """Why a sweep on this metric may mislead. The warning is printed and recorded."""
+    """Reason why a sweep on this metric may mislead. It is printed and recorded."""
     maximize: bool = False
     """True if higher values are better."""
     data: str = ""

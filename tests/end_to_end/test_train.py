@@ -15,7 +15,9 @@ from PIL import Image
 
 from tests.conftest import Cli
 from tests.wandb_server import WandbServer
+from tune_app.cli.signals import stop_on_signal
 from tune_app.commands.train import TrainingInterruptedError, TrainRequest, resume_training, train_once
+from tune_app.commands.training_folder import TrainingFolder
 
 SMALL = {"latent_dim": "4", "width": "8", "batch_size": "16", "beta": "4.0"}
 
@@ -65,6 +67,27 @@ def test_an_interrupted_and_resumed_training_gives_the_numbers_of_an_unbroken_on
     assert rows(place) == rows(Path(str(whole["folder"])))
     assert [row["epoch"] for row in rows(place)] == [1, 2, 3, 4, 5, 6]
     assert {path.name for path in (place / "checkpoints").iterdir()} == {"beta_vae_epoch_6"}
+
+
+def test_an_old_training_folder_keeps_its_network(tmp_path: Path) -> None:
+    params = {"beta": 4.0, "latent_dim": 4}
+    settings = {"model": "beta_vae", "params": params, "seed": 0, "epochs": 1, "data": {"name": "shapes"}}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    read = TrainingFolder(tmp_path).read_settings()
+    assert (read.params["network"], read.params["beta"]) == (1, 4.0)
+
+
+def test_a_hang_up_that_nohup_ignores_does_not_stop_a_training() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signal(print) as stopping:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stopping()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stopping()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.ray

@@ -9,6 +9,11 @@ ScoreNet = Callable[[Tensor, Tensor], Tensor]
 """s(x, sigma) for x (B, ...) and sigma (B, 1, ...): a network, or a formula."""
 
 
+def column(x: Tensor, level: float) -> Tensor:
+    """Return one noise level for each of the images x (B, ...), as a score network takes it, (B, 1, ...)."""
+    return x.new_full((len(x),) + (1,) * (x.ndim - 1), level)
+
+
 def dsm_loss(net: ScoreNet, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
     """Return the denoising score matching loss weighted by sigma^2 (Song & Ermon 2019, eq. 5 and 6), (B,).
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.ncsn.loss import ScoreNet
+from trainables.ncsn.loss import ScoreNet, column
 
 RHO = 7.0
 """Exponent of the spacing of noise levels; the paper's choice."""
@@ -41,15 +41,15 @@ def plan_flow(begin: float, end: float, *, nfe: int, denoise: bool) -> Flow:
 def solve(score: ScoreNet, x: Tensor, flow: Flow) -> Tensor:
     """Follow dx / d sigma = -sigma s(x, sigma) from `x` (B, ...) at the first level, and return the ends."""
     for index, (sigma, following) in enumerate(zip(flow.sigmas, flow.sigmas[1:], strict=False)):
-        slope = -sigma * score(x, _column(x, sigma))
+        slope = -sigma * score(x, column(x, sigma))
         ahead = x + (following - sigma) * slope
         if index < flow.corrected:
-            corrected = -following * score(ahead, _column(x, following))
+            corrected = -following * score(ahead, column(x, following))
             ahead = x + (following - sigma) * (slope + corrected) / 2
         x = ahead
     if flow.denoise:
         last = flow.sigmas[-1]
-        x = x + last**2 * score(x, _column(x, last))
+        x = x + last**2 * score(x, column(x, last))
     return x
 
 
@@ -60,7 +60,3 @@ def _levels(begin: float, end: float, count: int) -> list[float]:
     high, low = begin ** (1 / RHO), end ** (1 / RHO)
     inner = [(high + i / (count - 1) * (low - high)) ** RHO for i in range(1, count - 1)]
     return [begin, *inner, end]
-
-
-def _column(x: Tensor, level: float) -> Tensor:
-    return x.new_full((len(x),) + (1,) * (x.ndim - 1), level)  # (B, 1, ...)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainables.ncsn import langevin_step
-from trainables.ncsn.loss import ScoreNet
+from trainables.ncsn.loss import ScoreNet, column
 from trainables.ncsn.noise_levels import geometric, ratio
 
 
@@ -44,14 +44,14 @@ def langevin(score: ScoreNet, x: Tensor, schedule: Schedule, generator: torch.Ge
     """Run the chains that start at `x` (B, ...) through the schedule and return their ends."""
     last = schedule.sigmas[-1]
     for index, level in enumerate(schedule.sigmas):
-        sigma = _column(x, level)
+        sigma = column(x, level)
         steps, step_lr = schedule.at(index)
         step = step_lr * (level / last) ** 2
         for _ in range(steps):
             z = torch.randn(x.shape, generator=generator, device=x.device)
             x = x + step * score(x, sigma) + (2 * step) ** 0.5 * z
     if schedule.denoise:
-        x = x + last**2 * score(x, _column(x, last))
+        x = x + last**2 * score(x, column(x, last))
     return x
 
 
@@ -107,7 +107,3 @@ def _picked(sigmas: Sequence[float], count: int) -> Sequence[float]:
         return sigmas[-1:]
     stride = (len(sigmas) - 1) / (count - 1)
     return [sigmas[round(i * stride)] for i in range(count)]
-
-
-def _column(x: Tensor, level: float) -> Tensor:
-    return x.new_full((len(x),) + (1,) * (x.ndim - 1), level)  # (B, 1, ...)

@@ -12,6 +12,7 @@ from tune_app.experiment.folder import Experiment
 from tune_app.experiment.log import read
 from tune_app.experiment.ranking import best, trial_result
 from tune_app.experiment.records import Records
+from tune_app.plan import trial_count
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ExperimentRow:
     """The metric, or the first of two."""
     best: float | None = None
     kimg: float | None = None
-    """Where the best value was measured."""
+    """Thousands of training images at which the best value was measured."""
     began: str | None = None
     """Time of the first event: UTC, ISO 8601."""
     problem: str | None = None
@@ -57,7 +58,7 @@ def experiment_row(experiment: Experiment) -> ExperimentRow:
         folder,
         state=sweep_state(experiment, records),
         trials_ended=sum(record.ended for record in records.trials.values()),
-        trials_planned=config.search.trials,
+        trials_planned=trial_count(config),
         metric=metric,
         best=result.value if result else None,
         kimg=result.kimg if result else None,

@@ -44,7 +44,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the best trial is worth."""
+    """Facts that say what the best trial is worth."""
 
     kid_blurs: float | None
     """The winner's kid in units of what a 3x3 blur does to real images."""

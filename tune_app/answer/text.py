@@ -129,8 +129,8 @@ def _winner_lines(answer: Summary, winner: TrialResult, experiment: Experiment) 
         unit = "1 is as far from real images as a 3x3 blur of them"
         lines.append(_row("kid in blurs", f"{worth.kid_blurs:.3g} ({unit})"))
     if worth and worth.scale:
-        known = [(SCALE.get(name, name), value) for name, value in worth.scale.items() if value is not None]
-        lines.append(_row("kid if real and", ", ".join(f"{name} {value:.3g}" for name, value in known)))
+        known = {SCALE.get(name, name): value for name, value in worth.scale.items() if value is not None}
+        lines.append(_row("for comparison", f"kid of real images: {_assignments(known)}"))
     if worth and worth.baseline:
         lines.append(_row("best baseline", _baseline(worth.baseline, answer.metric.name)))
     return [*lines, *_file_lines(winner, experiment, answer.storage), *_real_images(experiment)]

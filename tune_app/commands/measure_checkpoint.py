@@ -11,6 +11,7 @@ from search_spaces.distributions import Scalar
 from trainables import storage
 from trainables.catalog import MODELS
 from trainables.contract import DataError, DataSpec, NonFiniteError, RunSpec
+from tune_app.config.methods import values_of_then
 from tune_app.config.model_parameters import data_spec, model_parameters
 from tune_app.errors import InputError, TuneAppError, first_line
 from tune_app.experiment.folder import Experiment
@@ -163,8 +164,7 @@ def _run_spec(about: Mapping[str, object], request: MeasureRequest) -> RunSpec:
     ):
         raise InputError("the checkpoint does not say which model and parameters it has")
     known = MODELS[model].parameters
-    then = {name: p.before for name, p in known.items() if p.before is not None and p.stage == "training"}
-    params = model_parameters(model, {**then, **saved, **request.sets})
+    params = model_parameters(model, {**values_of_then(model, "training"), **saved, **request.sets})
     sampling = {name: value for name, value in params.items() if known[name].stage == "sampling"}
     settings: tuple[dict[str, Scalar], ...] = (sampling,)
     if "step_size" in sampling and not {"step_size", "step_lr"} & request.sets.keys():

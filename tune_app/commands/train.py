@@ -38,7 +38,7 @@ CHUNK_BATCHES = 4
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What to train, on what, for how long, and where the files go."""
+    """One training run: the model, its parameters and images, the length, and the folder for its files."""
 
     model: str
     data: str

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from search_spaces.distributions import Scalar
 from trainables import checkpoint
 from trainables.contract import DataSpec, RunSpec
 from trainables.files import write_file, write_json
+from tune_app.config.methods import values_of_then
 from tune_app.config.model_parameters import model_parameters
 from tune_app.errors import InputError
 from tune_app.experiment.out_folder import stamped_folder
@@ -70,8 +71,8 @@ class TrainingFolder:
             raise InputError(f"{self.path}: not the folder of a training run: settings.json is missing") from None
         except ValidationError as error:
             raise InputError(f"{file}: is damaged ({error.error_count()} mistakes)") from None
-        model_parameters(settings.model, settings.params)
-        return settings
+        params = model_parameters(settings.model, {**values_of_then(settings.model), **settings.params})
+        return replace(settings, params=params)
 
     def newest_checkpoint(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return state and description of the complete checkpoint with the most images, or None."""

@@ -29,9 +29,15 @@ def add_methods_of_then(data: MutableMapping[str, object]) -> None:
     if not isinstance(model, str) or not isinstance(parameters, dict):
         return
     known = fixed if isinstance(fixed, dict) else {}
-    missing = {name: p.before for name, p in _added(model).items() if name not in known and name not in parameters}
+    then = values_of_then(model).items()
+    missing = {name: value for name, value in then if name not in known and name not in parameters}
     if missing:
         data["fixed"] = {**known, **missing}
+
+
+def values_of_then(model: str, stage: str | None = None) -> dict[str, Scalar]:
+    """Return the old value of each such parameter of a model, or of those of one stage."""
+    return {n: p.before for n, p in _added(model).items() if p.before is not None and stage in (None, p.stage)}
 
 
 def _added(model: str) -> Mapping[str, Parameter]:

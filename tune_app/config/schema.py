@@ -303,7 +303,7 @@ class SweepConfig(Block):
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know of how this configuration came about."""
+        """Sentences about what was left out of the file, to be shown to the person."""
         return self._notes
 
     @property

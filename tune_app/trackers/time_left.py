@@ -32,5 +32,5 @@ def _recheck_seconds(config: SweepConfig, records: Records) -> float:
     per_network_evaluation = median(seconds) / (settings * once.final_samples * once.nfe)
     draws = again.draws * (again.samples * again.nfe + once.final_samples * once.nfe)
     pilot = settings * min(again.samples, once.samples) * again.nfe if settings > 1 else 0
-    left = again.trials - sum(record.recheck is not None for record in records.trials.values())
+    left = again.trials + bool(config.baselines) - sum(record.recheck is not None for record in records.trials.values())
     return max(0, left) * (draws + pilot) * per_network_evaluation

@@ -23,7 +23,7 @@ from tune_app.experiment.folder import Experiment
 from tune_app.experiment.ranking import best, fresh_estimate, trial_result
 from tune_app.experiment.records import Records, TrialRecord
 from tune_app.experiment.requests import SweepRequest, request
-from tune_app.trackers.wandb_names import wandb_name, wandb_run_id
+from tune_app.trackers.wandb_names import QUIET, wandb_name, wandb_run_id
 from tune_app.trackers.wandb_sweep import RefusedError, RunDeletedError, UnreachableError, WandbSweep, reaching_wandb
 
 CONNECT_SECONDS = 20.0
@@ -227,12 +227,7 @@ class WandbMirror:
             finish_timeout=self._config.wandb.finish_timeout,
             finish_timeout_raises=True,
             stop_fn=lambda: request(self._experiment, trial),
-            silent=True,
-            quiet=True,  # otherwise wandb prints the login and waits for it
-            console="off",
-            disable_git=True,
-            disable_code=True,
-            x_save_requirements=False,
+            **QUIET,
             x_disable_meta=True,
             x_disable_machine_info=True,  # the driver's machine is not the trial's
             x_disable_stats=True,

@@ -1,9 +1,20 @@
-"""The names in W&B: the id of a trial's run, and the keys of its metrics."""
+"""How runs stand in W&B: the id of a trial's run, the keys of its metrics, and what wandb may not print or send."""
+
+from typing import Any
 
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.records import Records
 
 TRAINING, HELD_OUT = "train_", "held_out_"
+QUIET: dict[str, Any] = {
+    "silent": True,
+    "quiet": True,  # otherwise wandb prints the login and waits for it
+    "console": "off",
+    "disable_git": True,
+    "disable_code": True,
+    "x_save_requirements": False,
+}
+"""Settings of every run: wandb prints nothing, and sends neither code nor output."""
 
 
 def wandb_name(metric: str, *, rung: bool = True) -> str:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Literal
 
 from tune_app.config.schema import WandbConfig
 from tune_app.errors import TuneAppError, first_line
-from tune_app.trackers.wandb_names import TRAINING, wandb_name
+from tune_app.trackers.wandb_names import QUIET, TRAINING, wandb_name
 
 if TYPE_CHECKING:
     import wandb
 
-CONNECT_SECONDS = 20.0
+CONNECT_SECONDS, FINISH_SECONDS = 20.0, 60.0
 RESUMABLE = 130
 """Exit code of a training that was interrupted."""
 LogEpoch = Callable[[int, Mapping[str, float], Mapping[str, float], Mapping[str, Path]], None]
@@ -94,12 +94,6 @@ def _init(path: Path, config: Mapping[str, object], mode: Literal["online", "off
         resume="allow" if mode == "online" else None,
         reinit="create_new",
         settings=wandb.Settings(
-            init_timeout=CONNECT_SECONDS,
-            silent=True,
-            quiet=True,  # otherwise wandb prints the login and waits for it
-            console="off",
-            disable_git=True,
-            disable_code=True,
-            x_save_requirements=False,
+            init_timeout=CONNECT_SECONDS, finish_timeout=FINISH_SECONDS, finish_timeout_raises=True, **QUIET
         ),
     )

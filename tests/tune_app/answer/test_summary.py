@@ -210,5 +210,5 @@ def test_the_winner_is_placed_beside_corrupted_real_images(config: SweepConfig, 
     scale = {"blurred": 0.9, "halves_joined": 0.2, "phases_randomised": 0.3}
     whole = summary(config, [started(scale=scale), *trial("0000", 1.0, value)])
     text = lines(whole)
-    assert "kid if real and blurred 0.9, two halves joined 0.2, random phases (no picture left) 0.3" in text
+    assert "for comparison  kid of real images: blurred 0.9, two halves joined 0.2, random phases" in text
     assert ("in which no picture is left: look at the samples" in text) == warned

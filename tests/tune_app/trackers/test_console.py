@@ -62,5 +62,5 @@ def test_the_time_left_counts_the_re_evaluation() -> None:
     )
     draws = again.draws * (again.samples * again.nfe + once.final_samples * once.nfe)
     pilot = 5 * min(again.samples, once.samples) * again.nfe
-    expected = 2 * (draws + pilot) * 10.0 / (5 * once.final_samples * once.nfe)
+    expected = 3 * (draws + pilot) * 10.0 / (5 * once.final_samples * once.nfe)
     assert seconds_left(config, records, slots=2) == pytest.approx(expected / 2)
