@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Scalar = bool | int | float | str
+SAMPLE_METRICS = 2
+"""Version of the sample metrics, which a sweep keeps to its end.
+
+1: the first 2,000 held-out images for everything, and every feature set standardised.
+2: all held-out images for the sweep, the test images for the re-evaluation, and Inception features as they are.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,15 @@ class RunSpec:
     max_kimg: float = 1.0
 
 
+class ErrorParts(NamedTuple):
+    """What is known about the error of one metric, see Estimate in metrics/kid.py."""
+
+    samples: float
+    """Standard error from the samples alone."""
+    without_group: list[float]
+    """The value without each group of the images that the samples were compared with."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Result of one evaluation."""
@@ -69,6 +84,8 @@ class Evaluation:
     """PNG files by name: samples, reconstructions, traversal, interpolation."""
     features: str = ""
     """Name and fingerprint of the features behind kid and fd. Do not compare values of different features."""
+    errors: dict[str, ErrorParts] = field(default_factory=dict)
+    """The parts of the standard error, for metrics that have them."""
 
 
 class Judgement(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables import catalog
-from trainables.contract import Evaluation, ImageModel, Judgement, NonFiniteError, RunSpec, Scalar
+from trainables.contract import ErrorParts, Evaluation, ImageModel, Judgement, NonFiniteError, RunSpec, Scalar
 from trainables.data import ImageData
 from trainables.pictures import png
 from trainables.precision import autocast
@@ -34,6 +34,7 @@ class Drawn:
     settled: Mapping[str, Scalar]
     """The setting with its derived values."""
     metrics: dict[str, float]
+    errors: dict[str, ErrorParts]
     nonfinite: int
     """Number of images with a value that is not finite."""
     shown: Tensor
@@ -58,9 +59,10 @@ class Subject:
         """Return a new generator, so sampling settings, losses and pictures get the same noise in every evaluation."""
         return torch.Generator(self.device).manual_seed(self.seed)
 
-    def held_out(self, count: int) -> Tensor:
-        """Return at most `count` held-out images in [0, 1]."""
-        return self.data.held_out[:count].to(self.device).float() / 255
+    def real(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """Return at most `count` images in [0, 1] that no trial trains on, and their factors if they are known."""
+        images, factors = self.data.part(self.sample_metrics.part)
+        return images[:count].to(self.device).float() / 255, None if factors is None else factors[:count]
 
 
 def evaluate(
@@ -98,7 +100,8 @@ def evaluate(
     }
     curve = [_row(drawn) for drawn in tried] if any(settings) else []
     sampling, settled = dict(best.sampling), dict(best.settled)
-    return Evaluation(metrics, sampling, settled, curve, judged.levels, pictures, sample_metrics.main.label)
+    label = sample_metrics.main.label
+    return Evaluation(metrics, sampling, settled, curve, judged.levels, pictures, label, best.errors)
 
 
 def _row(drawn: Drawn) -> dict[str, Scalar]:
@@ -110,11 +113,12 @@ def _row(drawn: Drawn) -> dict[str, Scalar]:
 
 def _try(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> Drawn:
     samples, nonfinite = _draw(subject, sampling, count, nfe)
-    metrics = subject.sample_metrics.measure(samples)
+    metrics, errors = subject.sample_metrics.measure(samples)
     if nonfinite:
         log.warning("%d of %d samples are not finite; setting %s is skipped", nonfinite, count, dict(sampling))
         metrics = dict.fromkeys(metrics, inf)
-    return Drawn(sampling, subject.model.settled(sampling, nfe), metrics, nonfinite, samples[:SAMPLES_SHOWN])
+    settled = subject.model.settled(sampling, nfe)
+    return Drawn(sampling, settled, metrics, errors, nonfinite, samples[:SAMPLES_SHOWN])
 
 
 def _draw(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> tuple[Tensor, int]:
@@ -142,8 +146,7 @@ def _best(tried: list[Drawn], metric: str) -> Drawn:
 
 def _judge(subject: Subject, seed: int) -> Judgement:
     generator = torch.Generator(subject.device).manual_seed(seed)
-    images = subject.held_out(JUDGED_IMAGES)
-    factors = None if subject.data.factors is None else subject.data.factors[: len(images)]
+    images, factors = subject.real(JUDGED_IMAGES)
     with autocast(subject.device):
         judged = subject.model.judge(subject.network, images, factors, generator)
     for name, value in judged.metrics.items():
@@ -159,7 +162,7 @@ def real_images(data: ImageData) -> bytes:
 
 def _model_pictures(subject: Subject) -> dict[str, bytes]:
     with autocast(subject.device):
-        grids = subject.model.pictures(subject.network, subject.held_out(HELD_OUT_SHOWN), subject.generator())
+        grids = subject.model.pictures(subject.network, subject.real(HELD_OUT_SHOWN)[0], subject.generator())
     return {name: png(grid.images, grid.columns) for name, grid in grids.items()}
 
 

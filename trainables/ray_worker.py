@@ -102,7 +102,7 @@ class Prepared(NamedTuple):
     """kid of corrupted real images, by corruption."""
 
 
-def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> Iterator[Any]:
+def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool, version: int) -> Iterator[Any]:
     """Decode the data of `spec` into the cache that all trials share, and make the sweep's sample metrics.
 
     Yield lines that say how far that is, then the Prepared, then the sample metrics. Raise DataError.
@@ -110,7 +110,7 @@ def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> Iterator[A
     _threads(max(1, cpus() // 2))  # nothing else of the sweep runs yet
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     with ThreadPoolExecutor(1) as pool, progress.listening(lines.put):
-        preparing = pool.submit(_prepare, spec, features, saved, fid)
+        preparing = pool.submit(_prepare, spec, features, saved, fid, version)
         while not preparing.done():
             with suppress(queue.Empty):
                 yield lines.get(timeout=PROGRESS_SECONDS)
@@ -119,11 +119,11 @@ def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> Iterator[A
     yield sample_metrics
 
 
-def _prepare(spec: RunSpec, features: str, saved: bytes, fid: bool) -> tuple[Prepared, Any]:
+def _prepare(spec: RunSpec, features: str, saved: bytes, fid: bool, version: int) -> tuple[Prepared, Any]:
     from trainables import data, evaluation, sample_metrics
 
     images = data.load(spec.data)
-    made = sample_metrics.build_sample_metrics(images, features, saved=saved, fid=fid)
+    made = sample_metrics.build_sample_metrics(images, features, saved=saved, fid=fid, version=version)
     return Prepared(images.fingerprint, made.fingerprints, made.cnn, evaluation.real_images(images), made.scale), made
 
 

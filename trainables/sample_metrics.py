@@ -1,30 +1,39 @@
 """Metrics of samples against held-out images, made once for a sweep and shared by its trials."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from trainables import precision
-from trainables.contract import FeaturesError
+from trainables.contract import SAMPLE_METRICS, ErrorParts, FeaturesError
 from trainables.data import ImageData
 from trainables.data.cache import cache_folder
+from trainables.data.images import PartName
 from trainables.files import write_file
 from trainables.locks import locked
 from trainables.metrics import cnn, randconv
 from trainables.metrics.corruptions import CORRUPTIONS, blurred
 from trainables.metrics.frechet import frechet_distance, moments
 from trainables.metrics.inception import Inception
-from trainables.metrics.kid import FEWEST, Estimate, Reference, kid
+from trainables.metrics.kid import FEWEST, NO_UNIT, Estimate, Reference, Unit, kid
 from trainables.progress import report
 
-REFERENCE_IMAGES, PAIRED = 2000, 5000
+PAIRED = 5000
+"""Images between which the mean distance is taken."""
+REFERENCE_IMAGES = 10_000
+"""Most images that samples are compared with: all of CIFAR-10's test images."""
+FIRST_VERSION_IMAGES = 2000
+CORRUPTED_IMAGES = 2000
+"""Images that are corrupted for the scale of kid."""
 FID_IMAGES = 50_000
 """Least number of samples for which a Fréchet distance on Inception features may be called FID."""
 
@@ -39,27 +48,49 @@ class FeatureSet(Protocol):
 
 
 class Measure:
-    """Distances to held-out images in one feature set."""
+    """Distances to real images `reference` (N, C, H, W) in one feature set.
 
-    def __init__(self, features: FeatureSet, reference: Tensor, train: Tensor | None = None) -> None:
+    The features are standardised with `unit`, or with the reference's own mean and standard deviation if it is None.
+    """
+
+    def __init__(
+        self, features: FeatureSet, reference: Tensor, train: Tensor | None = None, unit: Unit | None = None
+    ) -> None:
         self.name, self.fingerprint = features.name, features.fingerprint
         self.features = features
+        self._unit = unit
         sharp = features(reference)
-        self._reference = Reference(sharp)
+        self._reference = Reference(sharp, unit)
         self._moments = moments(sharp)
         self._train = (
             None if train is None else moments(torch.cat([features(chunk) for chunk in torch.split(train, 1000)]))
         )
-        self.blurred = kid_of_corrupted(features, reference, blurred)
+        self.blurred = self.kid_of_corrupted(reference[:CORRUPTED_IMAGES], blurred)
 
     @property
     def label(self) -> str:
         """Return name and fingerprint, short enough for every result."""
         return f"{self.name} {self.fingerprint[:12]}"
 
+    @property
+    def unit(self) -> Unit:
+        """Mean and standard deviation that features are standardised with."""
+        return self._reference.unit
+
     def kid(self, features: Tensor) -> Estimate:
         """Return the kernel inception distance of sample features (m, d)."""
         return kid(features, self._reference)
+
+    def kid_of_corrupted(self, images: Tensor, corrupt: Callable[[Tensor], Tensor]) -> float:
+        """Return the kid of corrupted real images against other real images.
+
+        An image resembles its own corruption, so the even images are compared with the odd ones, and vice versa.
+        """
+        sharp, soft = self.features(images), self.features(corrupt(images))
+        halves = [(soft[::2], sharp[1::2]), (soft[1::2], sharp[::2])]
+        if len(images) < 2 * FEWEST:
+            halves = [(soft, sharp)]
+        return fmean(kid(one, Reference(other, self._unit)).value for one, other in halves)
 
     def frechet(self, features: Tensor) -> dict[str, float]:
         """Return the Fréchet distance `fd`.
@@ -74,16 +105,11 @@ class Measure:
         return distances
 
 
-def kid_of_corrupted(features: FeatureSet, images: Tensor, corrupt: Callable[[Tensor], Tensor]) -> float:
-    """Return the kid of corrupted real images against other real images.
+class Measured(NamedTuple):
+    """Metrics of samples, and the parts of the errors of those that have them."""
 
-    An image resembles its own corruption, so the even images are compared with the odd ones, and vice versa.
-    """
-    sharp, soft = features(images), features(corrupt(images))
-    halves = [(soft[::2], sharp[1::2]), (soft[1::2], sharp[::2])]
-    if len(images) < 2 * FEWEST:
-        halves = [(soft, sharp)]
-    return fmean(kid(one, Reference(other)).value for one, other in halves)
+    metrics: dict[str, float]
+    errors: dict[str, ErrorParts]
 
 
 @dataclass(frozen=True)
@@ -93,9 +119,16 @@ class SampleMetrics:
     main: Measure
     other: Measure | None
     spread: float
-    """Mean Euclidean distance between two held-out images in [0, 1]."""
+    """Mean Euclidean distance between two real images in [0, 1]."""
     scale: dict[str, float] = field(default_factory=dict)
     """The main set's kid of real images, corrupted in each way of corruptions.py."""
+    part: PartName = "held_out"
+    """The real images with which samples are compared, and on which the model is judged."""
+    fresh: SampleMetrics | None = None
+    """The same for the re-evaluation, with the test images, which no decision of the sweep has seen.
+
+    None if the experiment was started by a version that used the held-out images again.
+    """
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -108,22 +141,24 @@ class SampleMetrics:
         sets = [measure.features for measure in (self.main, self.other) if measure]
         return next((features.dump() for features in sets if isinstance(features, cnn.Cnn)), b"")
 
-    def measure(self, samples: Tensor) -> dict[str, float]:
+    def measure(self, samples: Tensor) -> Measured:
         """Return the metrics of samples uint8 (N, C, H, W)."""
         features = self.main.features(samples)
-        value, stderr = self.main.kid(features)
-        metrics = {"kid": value, "kid_stderr": stderr}
-        if self.main.blurred > 0:  # it is 0 for flat images
-            metrics["kid_blurs"] = value / self.main.blurred
+        found = {"kid": self.main.kid(features)}
         if self.other:
-            metrics["kid_alt"], metrics["kid_alt_stderr"] = self.other.kid(self.other.features(samples))
+            found["kid_alt"] = self.other.kid(self.other.features(samples))
+        metrics = {name: estimate.value for name, estimate in found.items()}
+        metrics |= {f"{name}_stderr": estimate.stderr for name, estimate in found.items()}
+        errors = {name: ErrorParts(one.samples_stderr, one.without_group) for name, one in found.items()}
+        if self.main.blurred > 0:  # it is 0 for flat images
+            metrics["kid_blurs"] = metrics["kid"] / self.main.blurred
         if self.spread > 0:
             metrics["diversity"] = mean_distance(samples) / self.spread
-        return {**metrics, **self.main.frechet(features)}
+        return Measured({**metrics, **self.main.frechet(features)}, errors)
 
 
 def build_sample_metrics(
-    data: ImageData, features: str = "randconv", *, saved: bytes = b"", fid: bool = False
+    data: ImageData, features: str = "randconv", *, saved: bytes = b"", fid: bool = False, version: int = SAMPLE_METRICS
 ) -> SampleMetrics:
     """Return the sample metrics of a data set. `features`: auto, randconv, cnn or inception:PATH.
 
@@ -137,19 +172,36 @@ def build_sample_metrics(
         "cnn": lambda: cnn.Cnn.load(saved) if saved else trained(data),
         "inception": lambda: Inception(Path(features.partition(":")[2]).expanduser()),
     }
-    reference = data.held_out[:REFERENCE_IMAGES]
+    held_out = data.held_out[: FIRST_VERSION_IMAGES if version == 1 else REFERENCE_IMAGES]
     report("computing the features of the held-out images")
     everything = torch.cat([data.train, data.held_out]) if fid and main == "inception" else None
-    beside = Measure(makers[other](), reference) if other else None
-    measure = Measure(makers[main](), reference, everything)
-    scale = {name: kid_of_corrupted(measure.features, reference, corrupt) for name, corrupt in CORRUPTIONS.items()}
-    return SampleMetrics(measure, beside, mean_distance(reference), scale)
+    beside = Measure(makers[other](), held_out) if other else None
+    as_they_are = NO_UNIT if main == "inception" and version > 1 else None
+    measure = Measure(makers[main](), held_out, everything, as_they_are)
+    corrupted = held_out[:CORRUPTED_IMAGES]
+    scale = {name: measure.kid_of_corrupted(corrupted, corrupt) for name, corrupt in CORRUPTIONS.items()}
+    fresh = None if version == 1 else _against_test_images(data, measure, beside, everything)
+    return SampleMetrics(measure, beside, mean_distance(held_out), scale, fresh=fresh)
+
+
+def _against_test_images(
+    data: ImageData, main: Measure, other: Measure | None, everything: Tensor | None
+) -> SampleMetrics:
+    """Return the metrics of the same feature sets, in the same units, against the test images."""
+    report("computing the features of the test images")
+    test = data.test[:REFERENCE_IMAGES]
+    return SampleMetrics(
+        Measure(main.features, test, everything, main.unit),
+        Measure(other.features, test, unit=other.unit) if other else None,
+        mean_distance(test),
+        part="test",
+    )
 
 
 @lru_cache(maxsize=2)
 def default_sample_metrics(data: ImageData) -> SampleMetrics:
     """Return sample metrics for runs outside a sweep. Their features are fixed, and each process makes them once."""
-    reference = data.held_out[:REFERENCE_IMAGES]
+    reference = data.held_out[:FIRST_VERSION_IMAGES]
     return SampleMetrics(Measure(randconv.RandConv(), reference), None, mean_distance(reference))
 
 

@@ -4,11 +4,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
+from math import sqrt
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from trainables import catalog
-from trainables.contract import Evaluation, RunSpec, Scalar
+from trainables.contract import ErrorParts, Evaluation, RunSpec, Scalar
 
 
 @dataclass
@@ -43,6 +45,8 @@ class Recheck:
     """Metrics of each draw at the sweep's own budget and setting, which show the selection bias."""
     pictures: dict[str, bytes]
     features: str
+    errors: dict[str, dict[str, float | list[float]]]
+    """The parts of the error of the draws' mean: `samples` and `without_group`, see ErrorParts."""
 
 
 class Trial:
@@ -113,12 +117,13 @@ class Trial:
         best = 0
         if len(spec.final_sampling) > 1:  # the best step grows with the budget: choose it again, on separate draws
             pilot = replace(spec, final_samples=min(samples, spec.samples), nfe=nfe)
-            evaluation = self._again(pilot, "pilot")
+            evaluation = self._again(pilot, "pilot", self._sample_metrics)
             best = [row["kid"] for row in evaluation.curve].index(evaluation.metrics["kid"])
         more = replace(spec, final_samples=samples, nfe=nfe, final_sampling=(spec.final_sampling[best],))
-        full = [self._again(more, f"draw {number}") for number in range(draws)]
+        fresh = self._sample_metrics and (self._sample_metrics.fresh or self._sample_metrics)
+        full = [self._again(more, f"draw {number}", fresh) for number in range(draws)]
         again = replace(spec, final_sampling=(spec.final_sampling[own],))
-        same = [self._again(again, f"same {number}") for number in range(draws)]
+        same = [self._again(again, f"same {number}", fresh) for number in range(draws)]
         return Recheck(
             kimg=self.images / 1000,
             seconds=time.perf_counter() - began,
@@ -128,13 +133,14 @@ class Trial:
             same=[one.metrics for one in same],
             pictures={"samples": full[0].pictures["samples"]},
             features=full[0].features,
+            errors={name: _of_mean([one.errors[name] for one in full]) for name in full[0].errors},
         )
 
-    def _again(self, spec: RunSpec, purpose: str) -> Evaluation:
+    def _again(self, spec: RunSpec, purpose: str, sample_metrics: Any) -> Evaluation:
         """Evaluate with a seed that no evaluation of the sweep has used."""
         seed = int.from_bytes(sha256(f"{spec.seed}/recheck/{purpose}".encode()).digest()[:4], "big")
         return self.run.evaluate(
-            final=True, sample_metrics=self._sample_metrics, spec=replace(spec, seed=seed, common_seed=seed)
+            final=True, sample_metrics=sample_metrics, spec=replace(spec, seed=seed, common_seed=seed)
         )
 
     def _next_mark(self) -> int:
@@ -146,6 +152,13 @@ class Trial:
         report.metrics.update(evaluation.metrics)
         report.sampling, report.settled, report.curve = evaluation.sampling, evaluation.settled, evaluation.curve
         report.levels, report.pictures, report.features = evaluation.levels, evaluation.pictures, evaluation.features
+
+
+def _of_mean(parts: list[ErrorParts]) -> dict[str, float | list[float]]:
+    """Return the parts of the error of the mean over several draws, which all use the same real images."""
+    samples = sqrt(sum(part.samples**2 for part in parts)) / len(parts)
+    groups = zip(*(part.without_group for part in parts), strict=True)
+    return {"samples": samples, "without_group": [fmean(values) for values in groups]}
 
 
 def images(kimg: float) -> int:

@@ -63,11 +63,20 @@ RUNG_SETTINGS, FINAL_SETTINGS = 3, 5
 """Values tried of each sampling-stage parameter at a rung and at max_kimg."""
 
 
+TRAINED_AGAIN = 2
+"""Best settings that are trained again with fresh seeds, in addition to the best baseline."""
+
+
 def trial_count(config: SweepConfig) -> int:
     """Return the number of trials. A grid has no more than its points and the baselines."""
     if config.search.sampler != "grid":
         return config.search.trials
     return min(config.search.trials, len(config.baselines) + len(config.space.grid()))
+
+
+def settings_trained_again(config: SweepConfig) -> int:
+    """Return the number of settings that are trained again: the best two, and the best baseline."""
+    return min(TRAINED_AGAIN, trial_count(config)) + bool(config.baselines)
 
 
 def plan_warnings(config: SweepConfig) -> list[str]:
@@ -116,6 +125,10 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
             f"  the best {again.trials}{baseline} are re-evaluated at the end with fresh seeds: "
             f"{again.draws} times {again.samples} samples"
         )
+        if again.seeds and not config.metrics:
+            settings = settings_trained_again(config)
+            kimg = again.seeds * settings * config.scheduler.max_kimg
+            lines.append(f"  then up to {settings} settings are trained again with {again.seeds} seeds: {kimg:g} kimg")
     lines += [f"  budget: {limits}"] if limits else []
     return [*lines, *(f"warning: {warning}" for warning in plan_warnings(config))]
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.ray
 TINY = [
     "fixed.width=8", "fixed.batch_size=16", "scheduler.max_kimg=0.256", "scheduler.grace_kimg=0.128",
     "evaluation.report_kimg=0.064", "evaluation.samples=16", "evaluation.final_samples=16", "evaluation.nfe=6",
-    "recheck.trials=0", "recheck.draws=2", "recheck.samples=24", "recheck.nfe=20",
+    "recheck.trials=0", "recheck.draws=2", "recheck.samples=24", "recheck.nfe=20", "recheck.seeds=0",
 ]  # fmt: skip
 CORES = len(os.sched_getaffinity(0))
 ONE_WORKER = f"resources.cpu={CORES / 2 + 0.5}"  # one trial at once, on half of the threads
@@ -49,7 +50,7 @@ def sweep(cli: Cli, folder: Path, space: str, *settings: str, data: str) -> Swee
 
 
 def test_an_ncsn_sweep_searches_its_step_inside_each_evaluation_and_bears_a_kill(cli: Cli, folder: Path) -> None:
-    found = killed_and_resumed(cli, folder, ONE_WORKER, "recheck.trials=2")
+    found = killed_and_resumed(cli, folder, "0001 at 0.128 kimg", ONE_WORKER, "recheck.trials=2")
     assert_numbers_of_the_seed(found, folder, threads=max(1, CORES // 2))
     rungs = [event for event in found.of("reported") if event["rung"]]
     assert {len(event["curve"]) for event in rungs if event["kimg"] == 0.128} == {3}
@@ -95,14 +96,39 @@ def assert_measured_again(found: Sweep) -> None:
     assert {row["trial"] for row in summary["answer"]["rechecked"]} == set(again)
 
 
-def killed_and_resumed(cli: Cli, folder: Path, *settings: str) -> Sweep:
-    """Return a sweep whose driver was killed during the second trial and which was then resumed."""
+def test_the_best_settings_are_trained_again_with_other_seeds_and_bear_a_kill(cli: Cli, folder: Path) -> None:
+    found = killed_and_resumed(cli, folder, "0005 asked (trial", "recheck.trials=2", "recheck.seeds=2")
+    asked = {event["trial"]: event for event in found.of("asked")}
+    again = [event for event in asked.values() if event["source"] == "retraining"]
+    counts = Counter(event["retrains"] for event in again)
+    assert set(counts.values()) == {2}
+    assert 2 <= len(counts) <= 3  # the best two and the best baseline, which may be one of them
+    assert [event["retrains"] for event in again] == 2 * list(counts)  # the first training of each comes first
+    for event in again:
+        assert event["params"] == asked[event["retrains"]]["params"]
+        (rung,) = (one for one in found.of("reported") if one["trial"] == event["trial"] and one["rung"])
+        assert rung["kimg"] == 0.256
+    draws = {event["trial"]: event["draws"] for event in found.of("rechecked")}
+    assert set(draws) >= {event["trial"] for event in again}
+    of_trainings = {trial: sum(draw["kid"] for draw in of_trial) / 2 for trial, of_trial in draws.items()}
+    summary = json.loads((found.folder / "summary.json").read_text())
+    best = summary["best"]
+    means = [of_trainings[event["trial"]] for event in again if event["retrains"] == best["trial"]]
+    assert best["trainings"] == pytest.approx(means)
+    assert best["value"] == pytest.approx(sum(means) / 2)
+    assert (summary["trained_again"], sum(summary["trials"].values())) == (len(again), 4)
+    storage = JournalStorage(JournalFileBackend(str(found.folder / "study.journal")))
+    assert len(optuna.load_study(study_name=None, storage=storage).trials) == 4
+
+
+def killed_and_resumed(cli: Cli, folder: Path, line: str, *settings: str) -> Sweep:
+    """Return a sweep whose driver was killed once it had printed `line`, and which was then resumed."""
     driver = subprocess.Popen(
         [sys.executable, "-m", "tune_app", *command("ncsn_space.yaml", *settings)],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert driver.stdout
-    assert any("0001 at 0.128 kimg" in line for line in driver.stdout)
+    assert any(line in printed for printed in driver.stdout)
     driver.kill()
     driver.communicate()
     resumed = cli("resume", "latest", timeout=400)

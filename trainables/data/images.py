@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,16 @@ from torch import Tensor
 
 Array = npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
+
+
+PartName = Literal["held_out", "test"]
+
+
+class Part(NamedTuple):
+    """Images uint8 (N, C, H, W) that no trial trains on, and their factors if they are known."""
+
+    images: Tensor
+    factors: Tensor | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,6 +49,12 @@ class ImageData:
     """Factors of each training image (shapes.FACTORS), int64 (N, 7). Only shapes have them."""
     factors: Tensor | None = None
     """Factors of each held-out image."""
+    test_factors: Tensor | None = None
+    """Factors of each test image."""
+
+    def part(self, name: PartName) -> Part:
+        """Return the held-out images or the test images."""
+        return Part(self.test, self.test_factors) if name == "test" else Part(self.held_out, self.factors)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ImageData) and self.fingerprint == other.fingerprint

@@ -7,11 +7,9 @@ from statistics import fmean
 from typing import NamedTuple
 
 from trainables.catalog import sign
-from tune_app.experiment.ranking import TrialResult, estimate, fresh_estimate, front, ranked, trial_result
+from tune_app.experiment.fresh_values import FreshValues, estimate, fresh_estimate
+from tune_app.experiment.ranking import TrialResult, front, ranked, trial_result
 from tune_app.experiment.records import TrialRecord
-
-TIED = 2.0
-"""Two trials tie if their difference is below this many standard errors."""
 
 
 class Measured(NamedTuple):
@@ -31,6 +29,10 @@ class RecheckRow:
     sweep_value: float | None
     sweep_value_again: float | None
     """Mean over fresh seeds at the sweep's own budget."""
+    trainings: list[float]
+    """Value of each training of the setting with a fresh seed, whose mean is `value`. Empty if there was none."""
+    own_value: float
+    """Value of the trial's own training by fresh seeds."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class BaselineRow:
     worse_by_stderr: float | None
     fresh: bool
     """True if both values are by fresh seeds."""
+    beaten: bool | None
+    """True if the winner is better by more than chance explains. None if no error is known."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +62,36 @@ class FrontTrial(TrialResult):
     """Re-evaluated trials that tie with this one in every objective."""
 
 
-def recheck_row(record: TrialRecord, metric: str) -> RecheckRow:
+def recheck_row(record: TrialRecord, fresh: FreshValues) -> RecheckRow:
     """Return the row of a re-evaluated trial."""
-    value = fresh_estimate(record, metric)
-    assert record.recheck
+    value, again = fresh.get(record.id), record.recheck
+    assert again
     assert value
-    again = estimate(record.recheck.same, metric)
-    return RecheckRow(record.id, value.mean, value.stderr, record.value(metric), again and again.mean)
+    same, own = estimate(again.same, fresh.metric), fresh_estimate(record, fresh.metric)
+    assert own
+    return RecheckRow(
+        trial=record.id,
+        value=value.mean,
+        stderr=value.estimate.stderr,
+        sweep_value=record.value(fresh.metric),
+        sweep_value_again=same.mean if same else None,
+        trainings=list(value.trainings),
+        own_value=own.mean,
+    )
 
 
-def tied_with(record: TrialRecord, others: Iterable[TrialRecord], metrics: Sequence[str]) -> list[str]:
-    """Return the other re-evaluated trials that tie with `record` in every metric."""
-    return [
-        other.id
-        for other in others
-        if other is not record and other.recheck and all(_tie(record, other, metric) for metric in metrics)
-    ]
+def tied_in_all(record: TrialRecord, others: Iterable[TrialRecord], metrics: Sequence[str]) -> list[str]:
+    """Return the other re-evaluated trials that tie with `record` in every metric.
+
+    A metric that is not measured again, such as `seconds`, ties only if it is equal.
+    """
+    trials = [record, *(other for other in others if other is not record and other.recheck)]
+    tied = {other.id for other in trials[1:]}
+    for metric in metrics:
+        fresh = FreshValues(trials, metric)
+        equal = {other.id for other in trials if other.value(metric) == record.value(metric)}
+        tied &= {*fresh.tied_both_ways(record.id)} if fresh.get(record.id) else equal
+    return [other.id for other in trials if other.id in tied]
 
 
 def optimism(rechecked: Sequence[TrialRecord], metric: str) -> float | None:
@@ -92,25 +110,27 @@ def blurs(record: TrialRecord) -> float | None:
     return record.value("kid_blurs")
 
 
-def best_baseline(trials: Iterable[TrialRecord], winner: TrialRecord, metric: str) -> BaselineRow | None:
+def best_baseline(trials: Iterable[TrialRecord], winner: TrialRecord, fresh: FreshValues) -> BaselineRow | None:
     """Return the best baseline that went as far as the winner, or None if there is none or it is the winner."""
+    metric = fresh.metric
     baselines = [record for record in ranked(trials, metric) if record.source == "baseline"]
-    fresh = winner.recheck is not None and any(record.recheck for record in baselines)
-    measured = [(one, record) for record in baselines if (one := _measured(record, metric, fresh=fresh))]
-    ours = _measured(winner, metric, fresh=fresh)
-    if not measured or not ours:
-        return None
-    theirs, record = min(measured, key=lambda pair: sign(metric) * pair[0].mean)
-    if record is winner:
-        return None
-    return BaselineRow(
-        trial=record.id,
-        value=theirs.mean,
-        stderr=theirs.stderr,
-        worse_by=sign(metric) * (theirs.mean - ours.mean),
-        worse_by_stderr=None if None in (ours.stderr, theirs.stderr) else hypot(ours.stderr or 0, theirs.stderr or 0),
-        fresh=fresh,
-    )
+    measured = [(value, record) for record in baselines if (value := fresh.get(record.id))]
+    if fresh.get(winner.id) and measured:
+        value, record = min(measured, key=lambda pair: sign(metric) * pair[0].mean)
+        difference = fresh.difference(winner.id, record.id)
+        assert difference
+        beaten = difference.mean > fresh.threshold(1) * difference.stderr
+        row = BaselineRow(record.id, *value.estimate, *difference, fresh=True, beaten=beaten)
+    else:
+        known = [(found, record) for record in baselines if (found := _by_the_sweep(record, metric))]
+        ours = _by_the_sweep(winner, metric)
+        if not known or not ours:
+            return None
+        theirs, record = min(known, key=lambda pair: sign(metric) * pair[0].mean)
+        worse_by = sign(metric) * (theirs.mean - ours.mean)
+        error = None if None in (ours.stderr, theirs.stderr) else hypot(ours.stderr or 0, theirs.stderr or 0)
+        row = BaselineRow(record.id, *theirs, worse_by, error, fresh=False, beaten=None)
+    return None if row.trial == winner.id else row
 
 
 def measured_front(trials: Sequence[TrialRecord], metrics: Sequence[str]) -> list[TrialRecord]:
@@ -126,31 +146,21 @@ def front_trial(record: TrialRecord, trials: Sequence[TrialRecord], metrics: Seq
         **vars(trial_result(record, metrics[0])),
         values={metric: value.mean if value else None for metric, value in values.items()},
         stderrs={metric: value.stderr if value else None for metric, value in values.items()},
-        tied=tied_with(record, trials, metrics),
+        tied=tied_in_all(record, trials, metrics),
     )
 
 
-def _measured(record: TrialRecord, metric: str, *, fresh: bool) -> Measured | None:
-    """Return the metric by fresh seeds, or as the sweep measured it at the trial's last rung."""
-    if fresh:
-        value = fresh_estimate(record, metric)
-        return value and Measured(*value)
+def _by_the_sweep(record: TrialRecord, metric: str) -> Measured | None:
+    """Return the metric as the sweep measured it at the trial's last rung."""
     own = record.value(metric)
     return None if own is None else Measured(own, record.rungs[-1].metrics.get(f"{metric}_stderr"))
 
 
 def _best_known(record: TrialRecord, metric: str) -> Measured | None:
-    return _measured(record, metric, fresh=True) or _measured(record, metric, fresh=False)
+    value = fresh_estimate(record, metric)
+    return Measured(*value) if value else _by_the_sweep(record, metric)
 
 
 def _value(record: TrialRecord, metric: str) -> float | None:
     known = _best_known(record, metric)
     return known and known.mean
-
-
-def _tie(record: TrialRecord, other: TrialRecord, metric: str) -> bool:
-    """Return True if two trials tie. A metric that is not measured again, such as `seconds`, ties only if equal."""
-    one, two = fresh_estimate(record, metric), fresh_estimate(other, metric)
-    if one is None or two is None:
-        return record.value(metric) == other.value(metric)
-    return abs(one.mean - two.mean) < TIED * hypot(one.stderr, two.stderr)

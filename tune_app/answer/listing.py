@@ -10,7 +10,7 @@ from tune_app.config.load import restored
 from tune_app.errors import InputError
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.log import read
-from tune_app.experiment.ranking import best, trial_result
+from tune_app.experiment.ranking import best_result
 from tune_app.experiment.records import Records
 from tune_app.plan import trial_count
 
@@ -51,13 +51,12 @@ def experiment_row(experiment: Experiment) -> ExperimentRow:
     except (InputError, OSError) as error:
         return ExperimentRow(name, folder, problem=str(error).partition("\n")[0])
     metric = config.metric.name
-    winner = best(records.trials.values(), metric)
-    result = trial_result(winner, metric) if winner else None
+    result = best_result(records.trials.values(), metric)
     return ExperimentRow(
         name,
         folder,
         state=sweep_state(experiment, records),
-        trials_ended=sum(record.ended for record in records.trials.values()),
+        trials_ended=sum(record.ended for record in records.searched),
         trials_planned=trial_count(config),
         metric=metric,
         best=result.value if result else None,

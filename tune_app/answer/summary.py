@@ -1,5 +1,6 @@
 """The summary of a sweep: the winner by fresh seeds, the trials that tie with it, and reasons for doubt."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -16,15 +17,15 @@ from tune_app.answer.comparison import (
     measured_front,
     optimism,
     recheck_row,
-    tied_with,
 )  # fmt: skip
 from tune_app.answer.rungs import RungVerdict, next_grace, rung_verdicts
 from tune_app.config.schema import MetricConfig, SweepConfig
 from tune_app.experiment.events import Event
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.fresh_values import FreshValues
 from tune_app.experiment.lock import is_running
 from tune_app.experiment.log import read
-from tune_app.experiment.ranking import TrialResult, best, fresh_estimate, ranked, trial_result
+from tune_app.experiment.ranking import TrialResult, best, ranked, trial_result
 from tune_app.experiment.records import Records, TrialRecord
 from tune_app.plan import plan_warnings
 
@@ -85,7 +86,9 @@ class Summary:
     name: str
     state: str
     trials: dict[str, int]
-    """Number of trials in each state."""
+    """Number of trials of the search in each state."""
+    trained_again: int
+    """Number of completed trainings of the best settings with fresh seeds."""
     metric: MetricConfig
     metrics: list[MetricConfig]
     searched: list[str]
@@ -129,6 +132,7 @@ def summarise(experiment: Experiment, config: SweepConfig, records: Records, eve
     """Return the summary of a sweep, whatever its state."""
     metric, names = config.metric.name, [one.name for one in config.metrics]
     trials = list(records.trials.values())
+    fresh = FreshValues(ranked(trials, metric), metric)
     leaders = measured_front(trials, names) if names else []
     winner = leaders[0] if leaders else best(trials, metric)
     failed = next((record for record in trials if record.failed_for_good), None)
@@ -136,16 +140,17 @@ def summarise(experiment: Experiment, config: SweepConfig, records: Records, eve
         experiment=str(experiment.folder),
         name=config.name,
         state=sweep_state(experiment, records),
-        trials={state: count for state, count in sorted(records.counts.items()) if count},
+        trials=dict(sorted(Counter(record.state for record in records.searched).items())),
+        trained_again=sum(record.state == "completed" for record in trials if record.retrains),
         metric=config.metric,
         metrics=config.objectives,
         searched=[*config.parameters],
-        best=trial_result(winner, metric) if winner else None,
+        best=trial_result(winner, metric, fresh) if winner else None,
         front=[front_trial(record, trials, names) for record in leaders],
-        answer=_answer(config, records, events, winner) if winner else None,
+        answer=_answer(config, records, events, winner, fresh) if winner else None,
         features=records.features,
         cost=records.cost(),
-        warnings=[*plan_warnings(config), *_no_better_than_noise(records, winner, metric)],
+        warnings=[*plan_warnings(config), *_no_better_than_noise(records, winner, fresh)],
         first_failure=Failure(failed.id, failed.failures[-1].message) if failed else None,
         sampler=config.search.sampler,
         storage=config.storage,
@@ -153,11 +158,11 @@ def summarise(experiment: Experiment, config: SweepConfig, records: Records, eve
     )
 
 
-def _no_better_than_noise(records: Records, winner: TrialRecord | None, metric: str) -> list[str]:
+def _no_better_than_noise(records: Records, winner: TrialRecord | None, fresh: FreshValues) -> list[str]:
     """Return a warning if the winner's kid is no lower than that of real images without any picture left."""
     noise = records.scale.get("phases_randomised")
-    value = trial_result(winner, metric).value if winner else None
-    if metric != "kid" or noise is None or value is None or value < noise:
+    value = trial_result(winner, fresh.metric, fresh).value if winner else None
+    if fresh.metric != "kid" or noise is None or value is None or value < noise:
         return []
     return [
         f"the winner's kid ({value:.3g}) is not below that of real images with random phases ({noise:.3g}), in which "
@@ -173,17 +178,19 @@ def _budgets(config: SweepConfig) -> dict[str, dict[str, int]]:
     }
 
 
-def _answer(config: SweepConfig, records: Records, events: Sequence[Event], winner: TrialRecord) -> Answer:
+def _answer(
+    config: SweepConfig, records: Records, events: Sequence[Event], winner: TrialRecord, fresh: FreshValues
+) -> Answer:
     metric, trials = config.metric.name, list(records.trials.values())
-    rechecked = [record for record in ranked(trials, metric) if fresh_estimate(record, metric)]
+    rechecked = [record for record in ranked(trials, metric) if fresh.get(record.id)]
     verdicts = rung_verdicts(events, config.rungs, metric)
     completed = winner.state == "completed"
     return Answer(
         kid_blurs=blurs(winner),
         scale=records.scale if metric == "kid" else {},
-        baseline=best_baseline(trials, winner, metric),
-        rechecked=[recheck_row(record, metric) for record in rechecked],
-        tied=tied_with(winner, rechecked, [metric]),
+        baseline=best_baseline(trials, winner, fresh),
+        rechecked=[recheck_row(record, fresh) for record in rechecked],
+        tied=fresh.tied_with(winner.id) if fresh.get(winner.id) else [],
         optimism=optimism(rechecked, metric),
         rungs=verdicts,
         grace_kimg=next_grace(verdicts, config.rungs),

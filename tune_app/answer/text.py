@@ -116,8 +116,7 @@ def _trial_status(record: TrialRecord, metric: str) -> TrialStatus:
 
 def _winner_lines(answer: Summary, winner: TrialResult, experiment: Experiment) -> list[str]:
     """Return the winner: value, parameters, how good it is, and its files."""
-    draws = f" over {winner.draws} draws with fresh seeds" if winner.draws else ""
-    value = f"{_value(answer.metric.name, winner.value, winner.stderr)}{draws} at {winner.kimg:g} kimg"
+    value = f"{_value(answer.metric.name, winner.value, winner.stderr)}{_basis(winner)} at {winner.kimg:g} kimg"
     lines = [f"best: trial {winner.trial}, {value} ({winner.source})"]
     lines += [_row(name, short(winner.params[name])) for name in answer.searched if name in winner.params]
     fixed = {name: value for name, value in winner.params.items() if name not in answer.searched}
@@ -134,6 +133,13 @@ def _winner_lines(answer: Summary, winner: TrialResult, experiment: Experiment) 
     if worth and worth.baseline:
         lines.append(_row("best baseline", _baseline(worth.baseline, answer.metric.name)))
     return [*lines, *_file_lines(winner, experiment, answer.storage), *_real_images(experiment)]
+
+
+def _basis(winner: TrialResult) -> str:
+    """Return what the winner's value is the mean of."""
+    if winner.trainings:
+        return f", the mean over {len(winner.trainings)} more trainings with other seeds,"
+    return f" over {winner.draws} draws with fresh seeds from one training" if winner.draws else ""
 
 
 def _file_lines(trial: TrialResult, experiment: Experiment, storage: str | None) -> list[str]:
@@ -156,7 +162,7 @@ def _baseline(baseline: BaselineRow, metric: str) -> str:
     value = _value(metric, baseline.value, baseline.stderr)
     error = "" if baseline.worse_by_stderr is None else f" ± {baseline.worse_by_stderr:.2g}"
     kind = "better" if baseline.worse_by < 0 else "worse"
-    how = "fresh seeds" if baseline.fresh else "both as the sweep measured them"
+    how = "both with fresh seeds" if baseline.fresh else "both as the sweep measured them"
     return f"trial {baseline.trial}, {value}: {abs(baseline.worse_by):.2g}{error} {kind} ({how})"
 
 
@@ -166,11 +172,19 @@ def _worth_lines(answer: Answer, summary: Summary, winner: TrialResult) -> list[
     for row in answer.rechecked:
         tied = ", ties with the best" if row.trial in answer.tied else ""
         sweep_value = "nothing" if row.sweep_value is None else f"{row.sweep_value:.4g}"
-        lines.append(
-            f"  trial {row.trial}  {_value(metric, row.value, row.stderr)} (the sweep reported {sweep_value}){tied}"
-        )
+        value = _value(metric, row.value, row.stderr)
+        if row.trainings:
+            again = ", ".join(f"{one:.4g}" for one in row.trainings)
+            value += f", mean of {again} in other trainings; {row.own_value:.4g} in its own"
+        lines.append(f"  trial {row.trial}  {value} (the sweep reported {sweep_value}){tied}")
     if answer.tied:
-        lines.append(f"tie: {', '.join([winner.trial, *answer.tied])} differ by less than two standard errors")
+        lines.append(f"tie: chance explains the differences between {', '.join([winner.trial, *answer.tied])}")
+    if winner.source == "baseline" or (answer.baseline and answer.baseline.beaten is False):
+        lines.append("the search has not beaten the best baseline beyond chance")
+    if answer.rechecked and not winner.trainings:
+        lines.append(
+            "another training of a setting may differ by more than these errors: recheck.seeds trains it again"
+        )
     if answer.optimism is not None:
         kind = "worse" if answer.optimism > 0 else "better"
         lines.append(

@@ -300,6 +300,7 @@ def prepared(
     features: str,
     saved: bytes,
     fid: bool,
+    version: int,
     note: Callable[[str], None],
     progress: Callable[[str], None],
 ) -> tuple[Prepared, ObjectRef]:
@@ -316,7 +317,7 @@ def prepared(
 
     what = f"preparing the images of {spec.data.name} and their features"
     note(what)
-    outcome = ray.remote(prepare).options(num_returns="streaming").remote(spec, features, saved, fid)
+    outcome = ray.remote(prepare).options(num_returns="streaming").remote(spec, features, saved, fid, version)
     try:
         while isinstance(line := results([next(outcome)], what, note)[0], str):
             progress(line)

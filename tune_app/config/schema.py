@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from typing_extensions import Self
@@ -168,6 +169,18 @@ class RecheckConfig(Block):
     """Images sampled in each evaluation."""
     nfe: int = Field(default=1000, ge=1)
     """Network evaluations allowed for one sampled image."""
+    seeds: int = Field(default=0, ge=0)
+    """Seeds with which the best two settings and the best baseline are trained again, to name the winner by the mean.
+
+    0: the answer rests on one training of each setting. 1 would tell nothing of the spread between trainings.
+    """
+
+    @field_validator("seeds")
+    @classmethod
+    def _two_seeds_or_none(cls, seeds: int) -> int:
+        if seeds == 1:
+            raise ValueError("must be 0, or 2 or more: one training tells nothing of the spread")
+        return seeds
 
 
 class ResourcesConfig(Block):

@@ -3,15 +3,15 @@
 import ray
 from ray.exceptions import RayError
 
-from trainables.catalog import MODELS, sign
+from trainables.catalog import sign
 from trainables.ray_worker import recheck as recheck_task
 from trainables.trial import Recheck
+from tune_app.driver.finalists import to_recheck
 from tune_app.driver.pictures import write_pictures
 from tune_app.driver.session import Session
 from tune_app.driver.stopping import Stopping
 from tune_app.driver.trial_spec import threads, trial_spec
 from tune_app.experiment.events import Rechecked, finite_or_null
-from tune_app.experiment.ranking import front, ranked
 from tune_app.experiment.records import TrialRecord
 from tune_app.trackers.console import Quiet
 
@@ -19,8 +19,8 @@ POLL_SECONDS = 0.5
 
 
 def recheck(session: Session, stopping: Stopping, console: Quiet) -> None:
-    """Log a `rechecked` event for each of the best trials that has none yet. An interruption leaves the rest out."""
-    waiting = [record for record in _best(session) if not record.recheck]
+    """Log a `rechecked` event for each finalist that has none yet. An interruption leaves the rest out."""
+    waiting = to_recheck(session.config, session.records)
     if not waiting:
         return
     names = ", ".join(record.id for record in waiting)
@@ -47,28 +47,11 @@ def recheck(session: Session, stopping: Stopping, console: Quiet) -> None:
         console.note(f"the budget is spent; not re-evaluated: {', '.join(record.id for record in left)}")
 
 
-def _best(session: Session) -> list[TrialRecord]:
-    """Return the completed trials to re-evaluate.
-
-    They are the best ones, or the first ones of the Pareto front, and the best baseline, so that the answer can say how
-    much better the winner is.
-    """
-    config = session.config
-    if not MODELS[config.model].uses_images:
-        return []
-    completed = [record for record in session.records.trials.values() if record.state == "completed"]
-    names = [one.name for one in config.metrics]
-    order = front(completed, names) if names else ranked(completed, session.metric)
-    chosen = order[: config.recheck.trials]
-    baseline = next((record for record in ranked(completed, session.metric) if record.source == "baseline"), None)
-    return [*chosen, *([baseline] if chosen and baseline and baseline not in chosen else [])]
-
-
 def _start(session: Session, record: TrialRecord) -> ray.ObjectRef:
     config = session.config
     spec = trial_spec(config, record)
     chosen = _chosen_setting(record, len(spec.final_sampling), session.metric)
-    plan = {"own": chosen, **config.recheck.model_dump(exclude={"trials"})}
+    plan = {"own": chosen, **config.recheck.model_dump(exclude={"trials", "seeds"})}
     task = ray.remote(recheck_task).options(num_cpus=config.resources.cpu, num_gpus=config.resources.gpus)
     return task.remote(spec, session.checkpoints(record.id), session.data.sample_metrics, threads(config), plan)
 

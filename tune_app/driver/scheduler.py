@@ -20,7 +20,7 @@ from tune_app.driver.stopping import GRACE_SECONDS, LeaveTune, Stopping
 from tune_app.driver.trust import trust_rule
 from tune_app.driver.tune_trial import TuneTrial
 from tune_app.driver.worker_output import keep_worker_output
-from tune_app.experiment.events import Decision, Event, Failed, FailureKind, Reported, finite_or_null
+from tune_app.experiment.events import Asked, Decision, Event, Failed, FailureKind, Reported, finite_or_null
 from tune_app.experiment.records import TrialRecord
 from tune_app.trackers.console import Quiet
 
@@ -37,9 +37,12 @@ def make_rung_book(session: Session) -> RungBook:
 
 
 def record_rungs(book: RungBook, events: Iterable[Event], metric: str) -> None:
-    """Record the rung values of logged reports in the order of the log."""
+    """Record the rung values of logged reports in the order of the log, without those of trainings with fresh seeds."""
+    retrainings: set[str] = set()
     for event in events:
-        if isinstance(event, Reported) and event.rung:
+        if isinstance(event, Asked) and event.retrains:
+            retrainings.add(event.trial)
+        if isinstance(event, Reported) and event.rung and event.trial not in retrainings:
             value = event.metrics.get(metric)
             if value is not None:
                 book.record(event.trial, event.kimg, sign(metric) * value)
@@ -121,10 +124,13 @@ class SweepScheduler(FIFOScheduler):
                 if value is None:
                     return self._log_non_finite(record, f"{session.metric} is missing from the evaluation at {where}")
                 return self._log_non_finite(record, f"{session.metric} is {value} at {where}, not a finite number")
-            baseline = record.source == "baseline"
-            verdict = self._book.report(record.id, kimg, sign(session.metric) * value, protected=baseline)
-            decision = verdict.decision
-            given = {} if verdict.trusted is None else {"trusted": verdict.trusted}
+            if record.retrains:
+                decision = "stop"  # it has a single rung, the last
+            else:
+                baseline = record.source == "baseline"
+                verdict = self._book.report(record.id, kimg, sign(session.metric) * value, protected=baseline)
+                decision = verdict.decision
+                given = {} if verdict.trusted is None else {"trusted": verdict.trusted}
         reason = self._reason_to_stop(record, report) if decision == "continue" else ""
         if reason:
             decision, given = "stop", {**given, "reason": reason}

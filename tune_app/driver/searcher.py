@@ -1,7 +1,7 @@
-"""The searcher gives Tune the next trial: first unfinished trials, then baselines, then Optuna's proposals."""
+"""The searcher gives Tune the next trial: unfinished ones, baselines, Optuna's proposals, then the best once more."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ray.train._internal.storage import StorageContext
 from ray.tune.search import SearchAlgorithm
@@ -22,13 +22,17 @@ WARM_UP = "warm-"
 
 
 class Searcher(SearchAlgorithm):
-    """Gives Tune one trial for every free slot, under the sweep's ids, and logs each trial's end."""
+    """Gives Tune one trial for every free slot, under the sweep's ids, and logs each trial's end.
 
-    def __init__(self, session: Session, writer: StudyWriter, stopping: Stopping) -> None:
+    `again` names trials whose setting is trained again with a fresh seed.
+    """
+
+    def __init__(self, session: Session, writer: StudyWriter, stopping: Stopping, again: Sequence[str] = ()) -> None:
         self._session, self._writer, self._stopping = session, writer, stopping
         self._config, self._records = session.config, session.records
         self._waiting = deque(record.id for record in session.records.trials.values() if not record.ended)
         """Unfinished trials that Tune does not have."""
+        self._again = deque(again)
         self._with_tune: set[str] = set()
         self._closed = False
         self._total = trial_count(self._config)
@@ -52,8 +56,8 @@ class Searcher(SearchAlgorithm):
         """Return True if no trial is left to start."""
         if self._closed or self._stopping.no_more_trials:
             return True
-        asked_all = self._stopping.requests.ends or len(self._records.trials) >= self._total
-        return asked_all and not self._waiting
+        asked_all = len(self._records.searched) >= self._total and not self._again
+        return (asked_all or self._stopping.requests.ends) and not self._waiting
 
     def set_finished(self) -> None:
         """Start no more trials."""
@@ -80,9 +84,11 @@ class Searcher(SearchAlgorithm):
             if not record.decided and not self._stopping.requests.stops(record):
                 return self._start(record)
             self._log_end(record)  # a decided trial has no end yet if the driver died before it wrote it
-        if len(self._records.trials) < self._total and not self._stopping.requests.ends:
+        if self._stopping.requests.ends:
+            return None
+        if len(self._records.searched) < self._total:
             return self._start(self._ask())
-        return None
+        return self._start(self._ask_again(self._again.popleft())) if self._again else None
 
     def _log_end(self, record: TrialRecord) -> None:
         state, reason = self._outcome(record)
@@ -102,8 +108,8 @@ class Searcher(SearchAlgorithm):
 
     def _ask(self) -> TrialRecord:
         """Ask Optuna for a new trial and log it."""
-        number, study, log = len(self._records.trials), self._writer.study, self._session.log
-        trial = f"{number:04d}"
+        number, study, log = len(self._records.searched), self._writer.study, self._session.log
+        trial = self._next_id()
         baseline = number < len(self._config.baselines)
         study.sampler = TrainingSampler(make_sampler(self._config, number), self._config.space, self._writer.best)
         if given := self._given(number):
@@ -113,6 +119,15 @@ class Searcher(SearchAlgorithm):
         self._writer.adopt(trial, proposed._trial_id)
         log.append(Asked(time=log.now(), trial=trial, params=params, source="baseline" if baseline else "sampler"))
         return self._records.trials[trial]
+
+    def _ask_again(self, trial: str) -> TrialRecord:
+        """Log a new trial with the setting of `trial`. Its number gives it another seed."""
+        log, params, again = self._session.log, self._records.trials[trial].params, self._next_id()
+        log.append(Asked(time=log.now(), trial=again, params=params, source="retraining", retrains=trial))
+        return self._records.trials[again]
+
+    def _next_id(self) -> str:
+        return f"{len(self._records.trials):04d}"
 
     def _given(self, number: int) -> dict[str, Scalar]:
         """Return the values that trial `number` must take: those of a baseline or of a grid point."""
@@ -144,7 +159,7 @@ class Searcher(SearchAlgorithm):
             "trial": record.id,
             "spec": trial_spec(config, record),
             "sample_metrics": session.data.sample_metrics,
-            "rungs": config.rungs,
+            "rungs": config.rungs[-1:] if record.retrains else config.rungs,
             "report_kimg": config.evaluation.report_kimg,
             "checkpoint_kimg": config.failures.checkpoint_kimg,
             "threads": threads(config),

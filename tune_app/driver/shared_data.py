@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.catalog import MODELS
+from trainables.contract import SAMPLE_METRICS
 from tune_app.cluster.ray import prepared
 from tune_app.config.schema import SweepConfig
 from tune_app.driver.trial_spec import run_spec
@@ -39,10 +40,13 @@ class SharedData:
     sample_metrics: ObjectRef | None = None
 
 
-def prepare_data(config: SweepConfig, console: Quiet, experiment: Experiment | None = None) -> SharedData:
+def prepare_data(
+    config: SweepConfig, console: Quiet, experiment: Experiment | None = None, version: int = SAMPLE_METRICS
+) -> SharedData:
     """Decode the images and prepare the sample metrics, once for all trials.
 
-    With `experiment`, use the features that it started with. Raise InputError if the data or features cannot be used.
+    With `experiment`, use the features that it started with. `version` is that of the sample metrics. Raise InputError
+    if the data or features cannot be used.
     """
     if not MODELS[config.model].uses_images:
         return SharedData()
@@ -53,6 +57,7 @@ def prepare_data(config: SweepConfig, console: Quiet, experiment: Experiment | N
         features=_absolute(config.evaluation.features),
         saved=saved,
         fid=fid,
+        version=version,
         note=console.note,
         progress=console.progress,
     )

@@ -29,7 +29,7 @@ STATES = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "faile
 
 
 class StudyWriter:
-    """Log listener that keeps an Optuna study equal to the log: trial n of the log is trial n of the study."""
+    """Log listener that keeps an Optuna study equal to the log: trial n of the search is trial n of the study."""
 
     def __init__(self, study: optuna.Study, space: Space, metrics: Sequence[str]) -> None:
         self.study = study
@@ -47,13 +47,13 @@ class StudyWriter:
         return [number for _, number in self._best]
 
     def __call__(self, event: Event) -> None:
-        """Write one event."""
+        """Write one event. A setting that is trained again is no new proposal, so the study does not hold it."""
         match event:
-            case Asked():
+            case Asked(retrains=None):
                 self._write_asked(event)
-            case Reported(rung=True):
+            case Reported(rung=True) if event.trial in self._ids:
                 self._write_report(event)
-            case Ended():
+            case Ended() if event.trial in self._ids:
                 self._write_end(event)
 
     def adopt(self, trial: str, trial_id: int) -> None:
@@ -106,7 +106,8 @@ class StudyWriter:
             state = TrialState.FAIL
         self._storage.set_trial_state_values(trial_id, state, values if state is TrialState.COMPLETE else None)
         if state is TrialState.COMPLETE:
-            insort(self._best, (sign(self._metrics[0]) * values[0], int(end.trial)))
+            number = self._storage.get_trial(trial_id).number
+            insort(self._best, (sign(self._metrics[0]) * values[0], number))
             del self._best[MOST_BEST:]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from trainables.catalog import MODELS
 from trainables.files import write_file, write_json
 from tune_app.cluster import ray as ray_cluster
 from tune_app.cluster.ray import Cluster
@@ -14,6 +13,7 @@ from tune_app.cluster.shared_folder import check_shared
 from tune_app.config.load import dump, restored
 from tune_app.config.methods import with_methods_of, with_methods_written_out
 from tune_app.config.schema import SweepConfig
+from tune_app.driver.finalists import to_recheck, to_retrain
 from tune_app.driver.gpu_share import settle_gpu_share
 from tune_app.driver.manifest import make_manifest, versions
 from tune_app.driver.session import Session
@@ -126,7 +126,7 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
         resume_line = f"resume with: python -m tune_app resume {experiment.shown}"
         with ray_cluster.started(config.resources, address, console.note, config.storage, resume_line) as cluster:
             check_shared(experiment.folder, config.storage)
-            data = prepare_data(config, console, experiment)
+            data = prepare_data(config, console, experiment, records.sample_metrics)
             check_same_data(records, data, experiment)
             config = settle_gpu_share(config, cluster, data, console.note)
             with _disk_writes(experiment):
@@ -142,14 +142,13 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
 
 
 def _is_finished(records: Records, config: SweepConfig) -> bool:
-    """Return True if no trial is left to run and none to re-evaluate."""
-    completed = records.counts["completed"] if MODELS[config.model].uses_images else 0
-    rechecked = sum(record.recheck is not None for record in records.trials.values())
+    """Return True if no trial is left to run, to re-evaluate or to train again."""
     return (
         records.state == "completed"
         and not records.unfinished
-        and len(records.trials) >= trial_count(config)
-        and rechecked >= min(config.recheck.trials, completed)
+        and len(records.searched) >= trial_count(config)
+        and not to_recheck(config, records)
+        and not to_retrain(config, records)
     )
 
 

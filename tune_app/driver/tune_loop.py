@@ -13,10 +13,12 @@ from ray.tune.error import TuneError
 
 from trainables import storage
 from trainables.catalog import MODELS
+from trainables.contract import SAMPLE_METRICS
 from trainables.files import write_json
 from trainables.ray_worker import RayWorker
 from tune_app.answer.summary import Summary, summarise
 from tune_app.cluster.ray_switches import keep_secrets_out_of_runtime_envs
+from tune_app.driver.finalists import to_retrain
 from tune_app.driver.hung_trials import HungTrials
 from tune_app.driver.manifest import versions
 from tune_app.driver.recheck import recheck
@@ -48,7 +50,7 @@ def run_session(session: Session, console: Quiet, changes: Changes) -> None:
     writer = _open_study(session, stopping, changes)
     if writer:
         try:
-            summary = _run(session, Searcher(session, writer, stopping), scheduler, stopping, console)
+            summary = _run(session, writer, scheduler, stopping, console)
         except (RayError, TuneError, ConnectionError) as error:
             if not stopping.interruption.broken:
                 last_line = str(error).strip().splitlines()[-1]
@@ -72,7 +74,7 @@ def _open_study(session: Session, stopping: Stopping, changes: Changes) -> Study
 
 
 def _run(
-    session: Session, searcher: Searcher, scheduler: SweepScheduler, stopping: Stopping, console: Quiet
+    session: Session, writer: StudyWriter, scheduler: SweepScheduler, stopping: Stopping, console: Quiet
 ) -> Summary:
     """Run the trials and the re-evaluation, and log the session's end whatever happens."""
     session.log.listen(console.event)
@@ -81,7 +83,7 @@ def _run(
         state: SweepState = "interrupted"
         try:
             with _closing(console), stopping.interruption.signals(lambda: console.leave(_resume_line(session))):
-                _run_to_end(session, searcher, scheduler, stopping, console)
+                _run_to_end(session, writer, scheduler, stopping, console)
             state = _end_state(session, stopping)
         finally:
             summary = _log_end(session, stopping, state)
@@ -89,13 +91,18 @@ def _run(
 
 
 def _run_to_end(
-    session: Session, searcher: Searcher, scheduler: SweepScheduler, stopping: Stopping, console: Quiet
+    session: Session, writer: StudyWriter, scheduler: SweepScheduler, stopping: Stopping, console: Quiet
 ) -> None:
-    """Run the trials and the re-evaluation. Raise RayDiedError if a process of Ray died on its own."""
+    """Run the trials, re-evaluate the best and train them again. Raise RayDiedError if a process of Ray died."""
     try:
-        _run_tune(session, searcher, scheduler, stopping, console)
-        if _end_state(session, stopping) == "completed" and not stopping.requests.end_sweep:
+        _run_tune(session, Searcher(session, writer, stopping), scheduler, stopping, console)
+        while _end_state(session, stopping) == "completed" and not stopping.requests.end_sweep:
             recheck(session, stopping, console)
+            again = to_retrain(session.config, session.records)
+            if not again or stopping.no_more_trials or stopping.requests.ends:
+                break
+            console.note(f"training again with fresh seeds: the settings of {', '.join(dict.fromkeys(again))}")
+            _run_tune(session, Searcher(session, writer, stopping, again), scheduler, stopping, console)
     except LeaveTune as leave:
         if leave.args and not stopping.interruption.requested:
             raise RayDiedError(f"{leave} died", hint=_hint(session)) from None
@@ -119,6 +126,7 @@ def _log_start(session: Session, changes: Changes, hours: float) -> None:
         "data": session.data.images,
         "features": session.data.features,
         "scale": session.data.scale,
+        "sample_metrics": session.records.sample_metrics if log.events else SAMPLE_METRICS,
         "identity": session.records.identity or ("" if log.events else token_hex(4)),
         "hours": hours,
         "versions": versions(),

@@ -60,7 +60,7 @@ SweepState = Literal["completed", "interrupted", "failed", "budget"]
 TrialEnd = Literal["completed", "stopped", "failed"]
 FailureKind = Literal["error", "worker_lost", "out_of_memory", "non_finite"]
 Decision = Literal["continue", "stop"]
-Source = Literal["baseline", "sampler"]
+Source = Literal["baseline", "sampler", "retraining"]
 
 
 class LoggedResources(TypedDict, total=False):
@@ -106,6 +106,8 @@ class SweepBegan(LoggedEvent):
     """Fingerprint of each feature set by name. The metrics use the first one."""
     scale: Metrics = {}
     """kid of real images that were corrupted in some way, by the sweep's features: what a value of kid means."""
+    sample_metrics: Annotated[int, Field(ge=1), Expected("a whole number, 1 or more")] = 1
+    """Version of the sample metrics. 2 compares the re-evaluation with the test images."""
     identity: Text = ""
     """Random name of the experiment, which stays the same if its folder is renamed or copied."""
     hours: Annotated[NotNegative | None, Expected("a finite number, 0 or more")] = None
@@ -171,7 +173,9 @@ class Asked(TrialEvent):
     params: Params
     """Searched and fixed parameters."""
     source: Annotated[Source, Expected(_list_of_words(*get_args(Source)))]
-    """`baseline` for a trial that the configuration lists, `sampler` for any other."""
+    """`baseline` for a trial that the configuration lists, `retraining` for one with `retrains`, else `sampler`."""
+    retrains: Annotated[TrialId | None, Expected("four digits or more")] = None
+    """Trial whose setting this one trains again, with its own seed."""
 
 
 class Reported(TrialEvent):
@@ -243,6 +247,16 @@ class Failed(TrialEvent):
     """Share of a GPU for the next attempt, if the share grows."""
 
 
+class DrawErrors(BaseModel):
+    """The parts of the error of a mean over draws."""
+
+    model_config = ConfigDict(frozen=True)
+    samples: NotNegative
+    """Standard error from the samples alone."""
+    without_group: list[FiniteFloat]
+    """The mean without each group of the real images that the samples were compared with."""
+
+
 class Rechecked(TrialEvent):
     """A finished trial was evaluated again with fresh seeds."""
 
@@ -263,6 +277,8 @@ class Rechecked(TrialEvent):
     """Picture files by name."""
     features: Text
     """Name and fingerprint of the feature set behind kid and fd."""
+    errors: Annotated[dict[str, DrawErrors], Expected("an object of errors")] = {}
+    """The parts of the error of the draws' mean, for kid and kid_alt."""
 
     def paths(self) -> list[str]:
         return list(self.pictures.values())

@@ -15,7 +15,7 @@ from tune_app.config.load import dump, load_resolved, restored
 from tune_app.config.schema import SweepConfig
 from tune_app.errors import InputError
 from tune_app.experiment.log import read
-from tune_app.experiment.ranking import best, trial_result
+from tune_app.experiment.ranking import best_result
 from tune_app.experiment.records import Records, TrialRecord
 
 PARK_FILE = ".park"
@@ -140,9 +140,8 @@ class Experiment:
 
     def best(self) -> dict[str, JsonValue] | None:
         """Return the best trial so far, in the form of `best` in summary.json, or None before the first rung."""
-        metric = self.config().metric.name
-        winner = best(self.records(), metric)
-        return None if winner is None else asdict(trial_result(winner, metric))
+        result = best_result(self.records(), self.config().metric.name)
+        return asdict(result) if result else None
 
     def _read_manifest(self) -> dict[str, JsonValue]:
         with suppress(OSError, ValueError):

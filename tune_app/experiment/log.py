@@ -129,7 +129,9 @@ def _parse(path: Path, raw: bytes) -> tuple[list[Event], int]:
 def _check_order(event: Event, unfinished: dict[str, bool]) -> None:
     """Raise ValueError if the event cannot follow the earlier ones; keep `unfinished` (trial to state) current."""
     match event:
-        case Asked(trial=trial):
+        case Asked(trial=trial, retrains=before):
+            if before and unfinished.get(before) is not False:
+                raise ValueError(f"`asked`: trial {before}, which it trains again, has not ended")
             if trial != f"{len(unfinished):04d}":
                 raise ValueError(f"`asked`: trial {trial} was asked for, but trial {len(unfinished):04d} is next")
             unfinished[trial] = True

@@ -1,39 +1,15 @@
 """The order of finished trials: by the sweep's own values, and by fresh seeds if trials were re-evaluated."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
-from statistics import fmean, stdev
-from typing import NamedTuple
+from math import inf
 
 from search_spaces.distributions import Scalar
 from trainables.catalog import sign
+from tune_app.experiment.fresh_values import FreshValues
 from tune_app.experiment.records import TrialRecord
-
-
-class Estimate(NamedTuple):
-    """Mean of a metric over several draws, and its standard error."""
-
-    mean: float
-    stderr: float
-
-
-def estimate(draws: Sequence[Mapping[str, float | None]], metric: str) -> Estimate | None:
-    """Return the mean of `metric` over `draws`, or None if there are fewer than two or one lacks the metric.
-
-    The standard error is the larger of two: the one from the draws' own errors, and the one from their spread.
-    """
-    values = [value for draw in draws if (value := draw.get(metric)) is not None]
-    if len(values) < 2 or len(values) < len(draws):
-        return None
-    errors = [draw.get(f"{metric}_stderr") or 0.0 for draw in draws]
-    own = sqrt(sum(error**2 for error in errors)) / len(values)
-    return Estimate(fmean(values), max(own, stdev(values) / sqrt(len(values))))
-
-
-def fresh_estimate(record: TrialRecord, metric: str) -> Estimate | None:
-    """Return the estimate from the re-evaluation of a trial, if there is one."""
-    return estimate(record.recheck.draws, metric) if record.recheck else None
 
 
 def ranked(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
@@ -44,7 +20,7 @@ def ranked(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
     measured = [
         (record, value)
         for record in records
-        if record.state != "failed" and (value := record.value(metric)) is not None
+        if record.state != "failed" and not record.retrains and (value := record.value(metric)) is not None
     ]
     furthest = max((record.rungs[-1].kimg for record, _ in measured), default=0.0)
     finalists = [(record, value) for record, value in measured if record.rungs[-1].kimg == furthest]
@@ -53,11 +29,16 @@ def ranked(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
 
 def best(records: Iterable[TrialRecord], metric: str) -> TrialRecord | None:
     """Return the best trial by fresh seeds, or by the sweep's own values if no trial was re-evaluated."""
-    order = ranked(records, metric)
-    fresh = [(record, value.mean) for record in order if (value := fresh_estimate(record, metric))]
-    if fresh:
-        return min(fresh, key=lambda pair: sign(metric) * pair[1])[0]
-    return order[0] if order else None
+    trials = list(records)
+    order = ranked(trials, metric)
+    return FreshValues(order, metric).best() or (order[0] if order else None)
+
+
+def best_result(records: Iterable[TrialRecord], metric: str) -> TrialResult | None:
+    """Return the result of the best trial, or None before the first rung."""
+    trials = list(records)
+    winner = best(trials, metric)
+    return trial_result(winner, metric, FreshValues(ranked(trials, metric), metric)) if winner else None
 
 
 def front(
@@ -95,6 +76,8 @@ class TrialResult:
     """Value that the sweep measured at the last rung."""
     draws: int
     """Number of draws with fresh seeds."""
+    trainings: list[float]
+    """Value of each training of the setting with a fresh seed, whose mean is `value`. Empty if there was none."""
     kimg: float
     params: dict[str, Scalar]
     """Parameters of the trial, with the best sampling setting."""
@@ -109,18 +92,19 @@ class TrialResult:
     metrics: dict[str, float | None]
 
 
-def trial_result(record: TrialRecord, metric: str) -> TrialResult:
-    """Return the result of a trial that has reached a rung."""
-    rung, fresh = record.rungs[-1], fresh_estimate(record, metric)
-    recheck = record.recheck
-    measured = recheck if recheck and fresh else rung
-    value, stderr = fresh or (rung.metrics.get(metric), rung.metrics.get(f"{metric}_stderr"))
+def trial_result(record: TrialRecord, metric: str, fresh: FreshValues | None = None) -> TrialResult:
+    """Return the result of a trial that has reached a rung. `fresh` holds the values of the whole sweep."""
+    rung, recheck = record.rungs[-1], record.recheck
+    known = (fresh or FreshValues([record], metric)).get(record.id)
+    measured = recheck if recheck and known else rung
+    value, stderr = known.estimate if known else (rung.metrics.get(metric), rung.metrics.get(f"{metric}_stderr"))
     return TrialResult(
         trial=record.id,
         value=value,
         stderr=stderr,
         sweep_value=rung.metrics.get(metric),
-        draws=len(recheck.draws) if recheck and fresh else 0,
+        draws=len(recheck.draws) if recheck and known else 0,
+        trainings=list(known.trainings) if known else [],
         kimg=rung.kimg,
         params={**record.params, **measured.sampling},
         settled=measured.settled,

@@ -1,5 +1,7 @@
 """Records computed from the log: state, reports and end of every trial, and the cost of the sweep."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -50,6 +52,10 @@ class TrialRecord:
     gpu: float | None = None
     """Share of a GPU that the trial occupies, if it differs from the configuration's."""
     recheck: Rechecked | None = None
+    retrains: str = ""
+    """Trial whose setting this one trains again with another seed, empty for a trial of the search."""
+    retrainings: list[TrialRecord] = field(default_factory=list)
+    """The trials that train this one's setting again."""
 
     @property
     def number(self) -> int:
@@ -100,6 +106,8 @@ class Records:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[str, TrialRecord] = {}
+        self.searched: list[TrialRecord] = []
+        """The trials of the search, without those that train a setting again."""
         self.unfinished: dict[str, TrialRecord] = {}
         """The trials that have not ended."""
         self.state, self.reason, self.ended_at = "running", "", ""
@@ -115,6 +123,8 @@ class Records:
         """Fingerprint of each feature set by name. The metrics use the first one."""
         self.scale: dict[str, float | None] = {}
         """kid of corrupted real images, by corruption."""
+        self.sample_metrics = 1
+        """Version of the sample metrics with which the sweep started."""
         self.clock_set_back = ""
         """Time of the last event before this session, if that is later than the session's start."""
         self.hours = 0.0
@@ -148,7 +158,8 @@ class Records:
                 for record in self.unfinished.values():
                     self._set_state(record, "interrupted")
             case Asked():
-                record = TrialRecord(event.trial, event.params, event.source)
+                record = TrialRecord(event.trial, event.params, event.source, retrains=event.retrains or "")
+                (self.trials[event.retrains].retrainings if event.retrains else self.searched).append(record)
                 self.trials[record.id] = self.unfinished[record.id] = record
                 self.counts["waiting"] += 1
                 self._set_state(record, "running")  # the searcher proposes a trial only when a slot is free
@@ -171,6 +182,7 @@ class Records:
         self.data = event.data or self.data
         self.features = event.features or self.features
         self.scale = event.scale or self.scale
+        self.sample_metrics = max(self.sample_metrics, event.sample_metrics)
         self.identity = self.identity or event.identity
         self.versions = event.versions or self.versions
         self.model_version = self.model_version or event.model_version

@@ -8,7 +8,7 @@ from search_spaces.distributions import Scalar
 from tune_app.config.schema import SweepConfig
 from tune_app.experiment.events import Asked, Ended, Event, Failed, Rechecked, Reported
 from tune_app.experiment.folder import Experiment
-from tune_app.experiment.ranking import fresh_estimate
+from tune_app.experiment.fresh_values import fresh_estimate
 from tune_app.experiment.records import Records, TrialRecord
 from tune_app.formatting import clock, escaped, short
 from tune_app.plan import trial_count
@@ -80,7 +80,8 @@ class Plain(Quiet):
         match event:
             case Asked():
                 searched = {name: value for name, value in event.params.items() if name in self._config.parameters}
-                return f"{event.trial} asked ({event.source}): {assignments(searched)}"
+                source = f"trial {event.retrains} again" if event.retrains else event.source
+                return f"{event.trial} asked ({source}): {assignments(searched)}"
             case Reported(rung=True):
                 trusted = {True: ", rung trusted", False: ", rung not yet trusted", None: ""}[event.trusted]
                 value = f"{metric} {rung_value(self._records.trials[event.trial], metric)}"
@@ -94,13 +95,16 @@ class Plain(Quiet):
             case Rechecked():
                 return f"{event.trial} re-evaluated: {fresh_value(self._records.trials[event.trial], metric)}"
             case Ended():
-                return f"{event.trial} {event.state} at {event.kimg:g} kimg ({event.reason}); {self._progress()}"
+                end = f"{event.trial} {event.state} at {event.kimg:g} kimg ({event.reason})"
+                return "; ".join([end, *self._progress(self._records.trials[event.trial])])
         return ""
 
-    def _progress(self) -> str:
-        ended = len(self._records.trials) - len(self._records.unfinished)
+    def _progress(self, record: TrialRecord) -> list[str]:
+        """Return how many trials of the search have ended, and the time left."""
+        ended = len(self._records.searched) - sum(not one.retrains for one in self._records.unfinished.values())
         left = seconds_left(self._config, self._records, self._slots)
-        return f"{ended}/{trial_count(self._config)}" + (f", about {clock(left)} left at most" if left else "")
+        count = [] if record.retrains else [f"{ended}/{trial_count(self._config)}"]
+        return [", ".join([*count, *([f"about {clock(left)} left at most"] if left else [])])]
 
 
 def opening_lines(experiment: Experiment, records: Records, slots: int) -> list[str]:

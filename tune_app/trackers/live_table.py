@@ -151,7 +151,7 @@ class LiveTable(Quiet):
         states = ", ".join(
             f"{counts[state]} {state}" for state in ("running", "completed", "stopped", "failed") if counts[state]
         )
-        asked = f"{len(self._records.trials)} of {trial_count(self._config)} trials asked"
+        asked = f"{len(self._records.searched)} of {trial_count(self._config)} trials asked"
         return f"{self._config.name}: {asked}; {states or 'starting'}"
 
     def _caption(self) -> list[str]:

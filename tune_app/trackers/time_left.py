@@ -5,7 +5,7 @@ from statistics import median
 from trainables.catalog import MODELS
 from tune_app.config.schema import SweepConfig
 from tune_app.experiment.records import Records
-from tune_app.plan import FINAL_SETTINGS, trial_count
+from tune_app.plan import FINAL_SETTINGS, settings_trained_again, trial_count
 
 
 def seconds_left(config: SweepConfig, records: Records, slots: int) -> float | None:
@@ -17,7 +17,10 @@ def seconds_left(config: SweepConfig, records: Records, slots: int) -> float | N
     seconds_per_kimg = sum(record.seconds for record in trials) / trained
     length = config.scheduler.max_kimg
     left = sum(length - record.kimg for record in trials if not record.ended)
-    left += length * max(0, trial_count(config) - len(records.trials))
+    left += length * max(0, trial_count(config) - len(records.searched))
+    if MODELS[config.model].uses_images and not config.metrics and config.recheck.trials:
+        again = sum(len(record.retrainings) for record in records.searched)
+        left += length * max(0, config.recheck.seeds * settings_trained_again(config) - again)
     return (seconds_per_kimg * left + _recheck_seconds(config, records)) / slots
 
 
@@ -32,5 +35,6 @@ def _recheck_seconds(config: SweepConfig, records: Records) -> float:
     per_network_evaluation = median(seconds) / (settings * once.final_samples * once.nfe)
     draws = again.draws * (again.samples * again.nfe + once.final_samples * once.nfe)
     pilot = settings * min(again.samples, once.samples) * again.nfe if settings > 1 else 0
-    left = again.trials + bool(config.baselines) - sum(record.recheck is not None for record in records.trials.values())
+    left = again.trials + bool(config.baselines) + again.seeds * settings_trained_again(config)
+    left -= sum(record.recheck is not None for record in records.trials.values())
     return max(0, left) * (draws + pilot) * per_network_evaluation

@@ -20,7 +20,8 @@ from trainables import storage
 from tune_app.config.schema import SweepConfig
 from tune_app.experiment.events import Event, TrialEvent
 from tune_app.experiment.folder import Experiment
-from tune_app.experiment.ranking import best, fresh_estimate, trial_result
+from tune_app.experiment.fresh_values import fresh_estimate
+from tune_app.experiment.ranking import best_result
 from tune_app.experiment.records import Records, TrialRecord
 from tune_app.experiment.requests import SweepRequest, request
 from tune_app.trackers.wandb_names import QUIET, wandb_name, wandb_run_id
@@ -210,7 +211,12 @@ class WandbMirror:
                 group=self._experiment.folder.name,
                 tags=self._tags(record),  # these replace the tags of a resumed run
                 mode="online",
-                config={**searched, "fixed": self._config.constants, "trial": record.id},
+                config={
+                    **searched,
+                    "fixed": self._config.constants,
+                    "trial": record.id,
+                    **({"retrains": record.retrains} if record.retrains else {}),
+                },
                 resume="allow",
                 reinit="create_new",
                 settings=self._settings(record.id),
@@ -273,15 +279,16 @@ class WandbMirror:
         """Set the Sweep's state, and send one alert and the winner's checkpoint. Raise UnreachableError."""
         records, metric = self._records, self._config.metric.name
         self._sweep.set_state(api, "CANCELED" if records.reason == "person" else STATES[records.state])
-        winner = best(records.trials.values(), metric)
+        result = best_result(records.trials.values(), metric)
         if (
-            winner is None
-            or winner.id in self._deleted
+            result is None
+            or result.trial in self._deleted
             or records.state == "interrupted"
             or self._sweep.concluded == records.ended_at
         ):
             return
-        run, result = self._open(api, winner), trial_result(winner, metric)
+        winner = records.trials[result.trial]
+        run = self._open(api, winner)
         with reaching_wandb():
             run.alert(f"{self._config.name}: {records.state}", f"best trial {winner.id}, {metric} {result.value:.4g}")
             if self._config.wandb.log_model and result.checkpoint:

@@ -12,6 +12,7 @@ from torch import Tensor
 from trainables.contract import DataSpec
 from trainables.data import ImageData, load
 from trainables.metrics import Reference, features, fingerprint, kid, randconv
+from trainables.metrics.kid import NO_UNIT
 
 
 @pytest.fixture(scope="module", params=[16, 32])
@@ -56,20 +57,37 @@ def test_standard_error_is_the_jackknife_of_leaving_each_point_out() -> None:
     less_x = torch.tensor([brute_kid(without(a, i), b) for i in range(6)], dtype=torch.float64)
     less_y = torch.tensor([brute_kid(a, without(b, j)) for j in range(8)], dtype=torch.float64)
     variance = 5 / 6 * ((less_x - less_x.mean()) ** 2).sum() + 7 / 8 * ((less_y - less_y.mean()) ** 2).sum()
-    assert kid(x, Reference(y)).stderr == pytest.approx(sqrt(variance), rel=1e-10)
+    found = kid(x, Reference(y))
+    assert found.stderr == pytest.approx(sqrt(variance), rel=1e-10)
+    assert found.samples_stderr == pytest.approx(sqrt(5 / 6 * ((less_x - less_x.mean()) ** 2).sum()), rel=1e-10)
+
+
+@pytest.mark.parametrize("count", [3, 8, 11])
+def test_the_values_without_a_group_are_those_of_the_remaining_reference(count: int) -> None:
+    x, y = points(6, seed=0, shift=0.5), points(count, seed=1)
+    reference = Reference(y)
+    groups = [reference.points[reference.group != group] for group in range(len(reference.sizes))]
+    expected = [brute_kid(reference.unit.apply(x), rest) for rest in groups]
+    assert kid(x, reference).without_group == pytest.approx(expected, rel=1e-10)
+    assert len(groups) >= 3
+
+
+def test_features_are_left_as_they_are_without_a_unit() -> None:
+    x, y = points(7, seed=0, shift=0.5), points(9, seed=1)
+    assert kid(x, Reference(y, NO_UNIT)).value == pytest.approx(brute_kid(x.double(), y.double()), rel=1e-12)
 
 
 def test_kid_is_the_same_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = points(50, seed=0, shift=0.2), points(70, seed=1)
     whole = kid(x, Reference(y))
     monkeypatch.setattr(import_module("trainables.metrics.kid"), "BLOCK", 16)
-    assert kid(x, Reference(y)) == pytest.approx(whole, rel=1e-12)
+    assert kid(x, Reference(y))[:3] == pytest.approx(whole[:3], rel=1e-12)
 
 
 def test_order_of_samples_and_reference_does_not_matter() -> None:
     x, y = points(40, seed=0, shift=0.2), points(60, seed=1)
     shuffled = kid(x[torch.randperm(40)], Reference(y[torch.randperm(60)]))
-    assert shuffled == pytest.approx(kid(x, Reference(y)), rel=1e-10)
+    assert shuffled[:3] == pytest.approx(kid(x, Reference(y))[:3], rel=1e-10)
 
 
 def test_kid_of_identical_sets_is_negative_and_not_clipped() -> None:

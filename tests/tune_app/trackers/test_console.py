@@ -48,8 +48,11 @@ def test_what_a_worker_says_does_not_steer_the_terminal(tmp_path: Path, monkeypa
     assert stream.getvalue() == "a \\x1b[2J\\x1b]0;title\\x07 b\n"
 
 
-def test_the_time_left_counts_the_re_evaluation() -> None:
-    config = load("ncsn_space.yaml", profile="laptop", set={"search.trials": 2, "recheck.trials": 2})
+@pytest.mark.parametrize("seeds", [0, 2])
+def test_the_time_left_counts_the_re_evaluation_and_the_trainings_with_fresh_seeds(seeds: int) -> None:
+    config = load(
+        "ncsn_space.yaml", profile="laptop", set={"search.trials": 2, "recheck.trials": 2, "recheck.seeds": seeds}
+    )
     once, again = config.evaluation, config.recheck
     records = Records(
         event
@@ -62,5 +65,6 @@ def test_the_time_left_counts_the_re_evaluation() -> None:
     )
     draws = again.draws * (again.samples * again.nfe + once.final_samples * once.nfe)
     pilot = 5 * min(again.samples, once.samples) * again.nfe
-    expected = 3 * (draws + pilot) * 10.0 / (5 * once.final_samples * once.nfe)
+    evaluations = 3 + 3 * seeds  # of the best two and the best baseline
+    expected = evaluations * (draws + pilot) * 10.0 / (5 * once.final_samples * once.nfe) + 3 * seeds * 100.0
     assert seconds_left(config, records, slots=2) == pytest.approx(expected / 2)
