@@ -133,7 +133,7 @@ class Trial:
             same=[one.metrics for one in same],
             pictures={"samples": full[0].pictures["samples"]},
             features=full[0].features,
-            errors={name: _of_mean([one.errors[name] for one in full]) for name in full[0].errors},
+            errors={name: errors_of_mean([one.errors[name] for one in full]) for name in full[0].errors},
         )
 
     def _again(self, spec: RunSpec, purpose: str, sample_metrics: Any) -> Evaluation:
@@ -154,7 +154,7 @@ class Trial:
         report.levels, report.pictures, report.features = evaluation.levels, evaluation.pictures, evaluation.features
 
 
-def _of_mean(parts: list[ErrorParts]) -> dict[str, float | list[float]]:
+def errors_of_mean(parts: list[ErrorParts]) -> dict[str, float | list[float]]:
     """Return the parts of the error of the mean over several draws, which all use the same real images."""
     samples = sqrt(sum(part.samples**2 for part in parts)) / len(parts)
     groups = zip(*(part.without_group for part in parts), strict=True)

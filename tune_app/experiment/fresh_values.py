@@ -69,9 +69,10 @@ class FreshValues:
         self.over_trainings = leader in self._again
         """True if settings are judged by fresh trainings."""
         groups = [[value.mean for value in again] for again in self._again.values()]
-        self._degrees = sum(len(values) - 1 for values in groups)
+        self.degrees = sum(len(values) - 1 for values in groups)
+        """Degrees of freedom of the spread between trainings."""
         within = sum(variance(values) * (len(values) - 1) for values in groups)
-        self._training_variance = within / self._degrees if self._degrees else 0.0
+        self._training_variance = within / self.degrees if self.degrees else 0.0
 
     def get(self, trial: str) -> FreshValue | None:
         """Return the value of a trial, or None if it was not re-evaluated."""
@@ -136,7 +137,7 @@ class FreshValues:
             return NormalDist().inv_cdf(level)
         from scipy.special import stdtrit  # `status` does not need it
 
-        return float(stdtrit(self._degrees, level))  # few trainings tell their spread only roughly: Student's t
+        return float(stdtrit(self.degrees, level))  # few trainings tell their spread only roughly: Student's t
 
     def _cost(self, value: FreshValue | None) -> float:
         return sign(self.metric) * value.mean if value else float("inf")
