@@ -131,7 +131,7 @@ def count(kind: str, sweeps: int) -> dict[str, float]:
                 found["differences"] += 1
                 off = abs(difference.mean - (truth - truths[winner.id]))
                 found["differences that hold"] += off <= quantile * difference.stderr
-        compared = [trial for trial in truths if not fresh.over_trainings or (v := fresh.get(trial)) and v.trainings]
+        compared = [trial for trial in truths if not fresh.over_trainings or ((v := fresh.get(trial)) and v.trainings)]
         truly_best = min(compared, key=lambda trial: truths[trial])
         found["best told apart"] += truly_best not in (winner.id, *fresh.tied_with(winner.id))
         found["ties"] += len(fresh.tied_with(winner.id))

@@ -138,7 +138,7 @@ class Trial:
 
     def _again(self, spec: RunSpec, purpose: str, sample_metrics: Any) -> Evaluation:
         """Evaluate with a seed that no evaluation of the sweep has used."""
-        seed = int.from_bytes(sha256(f"{spec.seed}/recheck/{purpose}".encode()).digest()[:4], "big")
+        seed = fresh_seed(spec.seed, purpose)
         return self.run.evaluate(
             final=True, sample_metrics=sample_metrics, spec=replace(spec, seed=seed, common_seed=seed)
         )
@@ -152,6 +152,11 @@ class Trial:
         report.metrics.update(evaluation.metrics)
         report.sampling, report.settled, report.curve = evaluation.sampling, evaluation.settled, evaluation.curve
         report.levels, report.pictures, report.features = evaluation.levels, evaluation.pictures, evaluation.features
+
+
+def fresh_seed(seed: int, purpose: str) -> int:
+    """Return the seed for one draw of the re-evaluation, from the trial's own seed."""
+    return int.from_bytes(sha256(f"{seed}/recheck/{purpose}".encode()).digest()[:4], "big")
 
 
 def errors_of_mean(parts: list[ErrorParts]) -> dict[str, float | list[float]]:

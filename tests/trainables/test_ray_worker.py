@@ -11,7 +11,10 @@ import pytest
 from trainables import checkpoint
 from trainables.catalog import MODELS
 from trainables.contract import DataSpec, RunSpec
+from trainables.data import load
 from trainables.ray_worker import RayWorker, recheck
+from trainables.sample_metrics import build_sample_metrics
+from trainables.trial import Trial, fresh_seed
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, on building a Trainable
 
@@ -82,6 +85,27 @@ def test_checkpoints_are_at_rungs_and_at_least_checkpoint_kimg_apart(
     given = {**config("ncsn", 1, tmp_path), "spec": spec, "rungs": [0.04, 0.06], "report_kimg": 0.01}
     trainable = RayWorker({**given, "checkpoint_kimg": least})
     assert sum(trainable.step()["checkpoint"] is not None for _ in range(6)) == written
+
+
+def test_the_re_evaluation_compares_with_the_test_images_and_draws_anew(tmp_path: Path) -> None:
+    spec = config("beta_vae", 1, tmp_path)["spec"]
+    measure = build_sample_metrics(load(spec.data), "randconv")
+    trial = Trial(spec, rungs=[spec.max_kimg], report_kimg=spec.max_kimg, sample_metrics=measure)
+    trial.advance()
+    again = trial.recheck(own=0, draws=2, samples=16, nfe=4)
+    first, second = again.draws
+    assert first["kid"] != second["kid"]
+    seed = fresh_seed(spec.seed, "draw 0")
+    drawn, own = replace(spec, seed=seed, common_seed=seed), spec
+    for part, used, holds in ((measure.fresh, drawn, True), (measure, drawn, False), (measure.fresh, own, False)):
+        found = trial.run.evaluate(final=True, sample_metrics=part, spec=used).metrics
+        assert (found["kid"] == first["kid"]) == holds
+        assert (found["bpd"] == first["bpd"]) == holds
+    errors = again.errors["kid"]
+    groups = errors["without_group"]
+    assert isinstance(groups, list)
+    assert sum(groups) / len(groups) == pytest.approx((first["kid"] + second["kid"]) / 2, rel=0.01)
+    assert 0 < float(errors["samples"]) < first["kid_stderr"]  # type: ignore[arg-type]
 
 
 def test_an_older_checkpoint_than_the_last_is_not_evaluated_again(tmp_path: Path) -> None:

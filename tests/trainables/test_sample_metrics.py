@@ -19,6 +19,7 @@ from trainables.contract import DataSpec, FeaturesError
 from trainables.data import ImageData, load
 from trainables.metrics import Reference, cnn, features, kid, randconv
 from trainables.metrics.frechet import frechet_distance, moments
+from trainables.metrics.kid import NO_UNIT, Unit
 from trainables.sample_metrics import Measure, SampleMetrics, blurred, build_sample_metrics, mean_distance
 
 CPU = torch.device("cpu")
@@ -398,6 +399,35 @@ def test_every_distance_grows_with_noise_and_with_blur(both: SampleMetrics, shap
     for name in ("kid", "kid_alt"):
         assert by_noise[2][name] > 3 * by_noise[2][f"{name}_stderr"]
         assert by_blur[0][name] > 3 * by_blur[0][f"{name}_stderr"]
+
+
+def test_the_re_evaluation_has_the_test_images_in_the_unit_of_the_held_out_ones(shapes: ImageData) -> None:
+    found = build_sample_metrics(shapes)
+    samples = blurred(shapes.train[:300])
+    assert found.fresh
+    expected = Reference(features(shapes.test), Unit.of(features(shapes.held_out)))
+    assert found.fresh.measure(samples).metrics["kid"] == pytest.approx(kid(features(samples), expected).value)
+    assert (found.part, found.fresh.part) == ("held_out", "test")
+    assert shapes.part("test").factors is not None
+
+
+def test_an_older_experiment_keeps_its_2000_held_out_images_for_both(shapes: ImageData) -> None:
+    more = replace(shapes, held_out=torch.cat([shapes.held_out, shapes.test[:50]]))
+    found = build_sample_metrics(more, version=1)
+    assert found.fresh is None
+    samples = shapes.test[:300]
+    expected = kid(features(samples), Reference(features(shapes.held_out))).value
+    assert found.measure(samples).metrics["kid"] == pytest.approx(expected)
+    assert build_sample_metrics(more).measure(samples).metrics["kid"] != pytest.approx(expected)
+
+
+@pytest.mark.usefixtures("pretended")
+@pytest.mark.parametrize("version", [1, 2])
+def test_inception_features_are_standardised_in_older_experiments_only(version: int, shapes: ImageData) -> None:
+    samples, net = shapes.test[:100], Pretended(Path())
+    found = build_sample_metrics(shapes, "inception:some/file.pth", version=version).measure(samples).metrics["kid"]
+    unit = NO_UNIT if version == 2 else None
+    assert found == pytest.approx(kid(net(samples), Reference(net(shapes.held_out), unit)).value)
 
 
 # FID

@@ -123,6 +123,8 @@ def _winner_lines(answer: Summary, winner: TrialResult, experiment: Experiment) 
     lines += [_row("fixed", _assignments(fixed))] if fixed else []
     used = {name: value for name, value in winner.settled.items() if value != winner.params.get(name)}
     lines += [_row("sampled with", _assignments(used))] if used else []
+    if answer.metric.name == "kid" and "inception" in answer.features and winner.value is not None:
+        lines.append(_row("as papers print", f"KID x 1000: {1000 * winner.value:.4g}"))
     worth = answer.answer
     if worth and worth.kid_blurs is not None:
         unit = "1 is as far from real images as a 3x3 blur of them"
