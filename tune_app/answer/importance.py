@@ -1,13 +1,15 @@
 """Importance of each searched parameter, with its standard deviation."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
@@ -19,33 +21,59 @@ from tune_app.experiment.records import TrialRecord
 
 LEAST_TRIALS = 8
 GOOD_TRIALS = 5
+DUMMIES = 40
+"""Random columns that show what share chance alone reaches."""
+CHANCE = 0.95
+DUMMY = "random column"
 
 
-def importances(
-    config: SweepConfig, records: Iterable[TrialRecord], *, rounds: int = 20
-) -> dict[str, tuple[float, float]] | None:
-    """Return (mean, standard deviation) of each parameter's share of importance, the largest first.
+@dataclass(frozen=True)
+class Share:
+    """A parameter's share of importance, and its standard deviation over bootstrap draws."""
 
-    Return None if too few trials completed or all ended alike. The method is PED-ANOVA (Watanabe et al. 2023,
-    arXiv:2304.10255) over `rounds` bootstrap draws of the completed trials. Leave out a parameter that took one value,
-    or whose `when` held in fewer than LEAST_TRIALS trials. A trial that is drawn twice looks like agreement: of two
-    parameters, an irrelevant one has a share of about 0.3 at 8 trials and 0.1 at 40.
+    share: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class Importances:
+    """Shares of the searched parameters, which add up to 1, and what they are worth."""
+
+    shares: dict[str, Share]
+    """The largest first."""
+    chance: float
+    """Share that a parameter without any effect exceeds in 5 of 100 sweeps. Below it, nothing is claimed."""
+
+
+def importances(config: SweepConfig, records: Iterable[TrialRecord], *, rounds: int = 20) -> Importances | None:
+    """Return each parameter's share of importance by PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255).
+
+    The shares are those of all completed trials, their standard deviations those over `rounds` bootstrap draws. Leave
+    out a parameter that took one value, or whose `when` held in fewer than LEAST_TRIALS trials. Return None if too few
+    trials completed or all ended alike.
     """
     measured = [(_params(config, record), value) for record in records if (value := _value(config, record)) is not None]
     if len(measured) < LEAST_TRIALS or len({value for _, value in measured}) == 1:
         return None
     varied = [name for name in config.parameters if _varies([params[name] for params, _ in measured if name in params])]
     if not varied:
-        return {}
+        return Importances({}, 1.0)
     rng = np.random.default_rng(config.search.seed)
     with _quiet():
-        study = _study(config, varied, measured)
+        known = {name: distribution(config.parameters[name]) for name in varied}
+        study = _study(known, measured)
         trials = study.get_trials(deepcopy=False)
-        draws = [rng.integers(len(trials), size=len(trials)) for _ in range(rounds)]
-        shares = [_shares(study, [trials[i] for i in draw]) for draw in draws]
-    table = {name: np.array([share.get(name, 0.0) for share in shares]) for name in varied}
-    importance = {name: (float(column.mean()), float(column.std())) for name, column in table.items()}
-    return dict(sorted(importance.items(), key=lambda item: -item[1][0]))
+        plain = _by_parameter(study, trials, varied)
+        total = sum(plain.values()) or 1.0
+        draws = [[trials[i] for i in rng.integers(len(trials), size=len(trials))] for _ in range(rounds)]
+        resampled = [_by_parameter(study, draw, varied) for draw in draws]
+        values = [value for _, value in measured]
+        dummies = [_of_a_random_column(rng.random(len(values)).tolist(), values) for _ in range(DUMMIES)]
+    sums = [sum(one.values()) or 1.0 for one in resampled]
+    sd = {name: float(np.std([one[name] / s for one, s in zip(resampled, sums, strict=True)])) for name in varied}
+    order = sorted(varied, key=lambda name: -plain[name])
+    chance = float(np.quantile(dummies, CHANCE)) / total
+    return Importances({name: Share(plain[name] / total, sd[name]) for name in order}, chance)
 
 
 def _value(config: SweepConfig, record: TrialRecord) -> float | None:
@@ -68,24 +96,34 @@ def _varies(values: list[Scalar]) -> bool:
     return len(values) >= LEAST_TRIALS and len(set(values)) > 1
 
 
-def _study(config: SweepConfig, varied: list[str], measured: list[tuple[dict[str, Scalar], float]]) -> optuna.Study:
-    known = {name: distribution(config.parameters[name]) for name in varied}
+def _study(
+    known: Mapping[str, BaseDistribution], measured: Iterable[tuple[Mapping[str, Scalar], float]]
+) -> optuna.Study:
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction="minimize")
     for params, value in measured:
-        here = {name: params[name] for name in varied if name in params}
+        here = {name: params[name] for name in known if name in params}
         study.add_trial(create_trial(params=here, distributions={name: known[name] for name in here}, value=value))
     return study
 
 
-def _shares(study: optuna.Study, drawn: list[FrozenTrial]) -> dict[str, float]:
-    """Return the shares by the trials of one draw. A trial that was drawn twice counts twice."""
+def _of_a_random_column(column: Sequence[float], values: Sequence[float]) -> float:
+    """Return the importance of a parameter that has nothing to do with the values."""
+    known: dict[str, BaseDistribution] = {DUMMY: FloatDistribution(0.0, 1.0)}
+    study = _study(known, [({DUMMY: one}, value) for one, value in zip(column, values, strict=True)])
+    return _by_parameter(study, study.get_trials(deepcopy=False), [DUMMY])[DUMMY]
+
+
+def _by_parameter(study: optuna.Study, drawn: list[FrozenTrial], names: Iterable[str]) -> dict[str, float]:
+    """Return the importances by the trials of one draw. A trial that was drawn twice counts twice."""
     view = copy(study)  # making a study for each draw takes several times as long
     view.get_trials = lambda *_, **__: drawn  # type: ignore[method-assign]
     # Optuna's default of a tenth is one trial of eight, too few to estimate a density; five or more are needed. Half
     # of the trials is the limit: beyond it "good" would mean "not bad".
     quantile = min(0.5, max(0.1, GOOD_TRIALS / len(drawn)))
     # The evaluator compares with where the trials lie, not with the whole range, because a sampler concentrates them.
-    return get_param_importances(view, evaluator=PedAnovaImportanceEvaluator(target_quantile=quantile))
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
+    found = get_param_importances(view, evaluator=evaluator, normalize=False)
+    return {name: found.get(name, 0.0) for name in names}
 
 
 @contextmanager

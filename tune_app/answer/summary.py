@@ -1,8 +1,11 @@
 """The summary of a sweep: the winner by fresh seeds, the trials that tie with it, and reasons for doubt."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
@@ -29,18 +32,13 @@ from tune_app.experiment.ranking import TrialResult, best, ranked, trial_result
 from tune_app.experiment.records import Records, TrialRecord
 from tune_app.plan import plan_warnings
 
+if TYPE_CHECKING:
+    from tune_app.answer.importance import Importances
+
 LEAST_COMPLETED = 8
 """Completed trials from which on importances are estimated."""
 AGREEING = 3
 """The winner should be among this many best trials by the other feature set."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """A parameter's share of importance, and its standard deviation over bootstrap draws."""
-
-    share: float
-    sd: float
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Answer:
     """The winner's values that lie at a bound of their range."""
     disagreement: str | None
     """A sentence if the other feature set does not rank the winner among the best."""
-    importances: dict[str, Share] | None
+    importances: Importances | None
     """None if too few trials completed."""
 
 
@@ -200,13 +198,12 @@ def _answer(
     )
 
 
-def _importances(config: SweepConfig, records: Records) -> dict[str, Share] | None:
+def _importances(config: SweepConfig, records: Records) -> Importances | None:
     if records.counts["completed"] < LEAST_COMPLETED or config.metrics:
         return None
     from tune_app.answer.importance import importances  # imports optuna, which `status` does not need
 
-    shares = importances(config, records.trials.values())
-    return None if shares is None else {name: Share(share, sd) for name, (share, sd) in shares.items()}
+    return importances(config, records.searched)
 
 
 def _disagreement(trials: list[TrialRecord], winner: TrialRecord, metric: str) -> str | None:

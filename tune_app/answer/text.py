@@ -1,19 +1,25 @@
 """The answer of a sweep and the state of its trials, as text and as JSON documents."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from search_spaces.distributions import Scalar
 from tune_app.answer.comparison import BaselineRow
 from tune_app.answer.rungs import rung_lines
-from tune_app.answer.summary import Answer, Share, Summary, sweep_state
+from tune_app.answer.summary import Answer, Summary, sweep_state
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.ranking import TrialResult
 from tune_app.experiment.records import TrialRecord
 from tune_app.formatting import clock, short
+
+if TYPE_CHECKING:
+    from tune_app.answer.importance import Importances
 
 SCALE = {
     "blurred": "blurred",
@@ -194,7 +200,7 @@ def _worth_lines(answer: Answer, summary: Summary, winner: TrialResult) -> list[
             f"{kind} than the sweep reported"
         )
     lines += rung_lines(answer.rungs, [*(rung.kimg for rung in answer.rungs), winner.kimg])
-    lines.append(_importance_line(answer.importances or {}))
+    lines.append(_importance_line(answer.importances))
     lines += [found.sentence for found in answer.at_bounds]
     return [*lines, *([f"warning: {answer.disagreement}"] if answer.disagreement else [])]
 
@@ -206,10 +212,17 @@ def _budget_words(summary: Summary) -> str:
     return words if again == sweep else f"{words} (the sweep: {sweep['samples']} of {sweep['nfe']})"
 
 
-def _importance_line(importances: Mapping[str, Share]) -> str:
-    """Return the shares that exceed their own standard deviation."""
-    clear = [f"{name} {100 * i.share:.0f} ± {100 * i.sd:.0f} %" for name, i in importances.items() if i.share > i.sd]
-    return f"importance: {', '.join(clear)}" if clear else "importance: too few trials to tell the parameters apart"
+def _importance_line(importances: Importances | None) -> str:
+    """Return the shares that are larger than chance explains."""
+    if importances is None:
+        return "importance: too few trials to tell the parameters apart"
+    clear = [
+        f"{name} {100 * one.share:.0f} ± {100 * one.sd:.0f} %"
+        for name, one in importances.shares.items()
+        if one.share > importances.chance
+    ]
+    chance = f"a parameter without effect reaches {min(100, 100 * importances.chance):.0f} % by chance"
+    return f"importance: {', '.join(clear) or 'no parameter stands out'} ({chance})"
 
 
 def _front_lines(summary: Summary, experiment: Experiment) -> list[str]:
