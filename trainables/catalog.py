@@ -88,6 +88,20 @@ TRAINING = {
     ),
     "ema_warmup": Parameter(True, "decay min(ema, (1 + t) / (10 + t)) at step t", choices=(True, False)),
     "clip": Parameter(1.0, "largest gradient norm; 0 does not clip", low=0),
+    "flip": Parameter(
+        False,
+        "flip half of the training images from left to right; auto: photographs are flipped, shapes are not",
+        choices=("auto", True, False),
+    ),
+    "lr_warmup_kimg": Parameter(0.0, "kimg over which the learning rate rises linearly to lr", low=0),
+    "lr_decay": Parameter(
+        "none",
+        "cosine lets the learning rate fall to 0 at max_kimg, so an early rung sees a network that is not yet settled",
+        choices=("none", "cosine"),
+    ),
+    "weight_decay": Parameter(0.0, "Adam's weight decay, added to the gradient", low=0, high=1),
+    "adam_beta1": Parameter(0.9, "Adam's decay of the mean gradient", low=0, high=0.9999),
+    "adam_beta2": Parameter(0.999, "Adam's decay of the mean squared gradient", low=0, high=0.999999),
 }
 LOSS_TRAP = "a training loss falls with {} by construction; trials do not compare by it. Sweep on `kid`."
 NOT_SAMPLES = "it says nothing about the samples: {}"
@@ -126,7 +140,18 @@ NCSN = Model(
         "sigma_end": Parameter(0.01, "smallest noise level", above=0, high=1000),
         "num_scales": Parameter(50, "number of noise levels, in a geometric sequence", low=1, high=10000),
         "network": NETWORK,
-        "arch": Parameter("unet", "network", choices=("unet", "refinenet")),
+        "flip": Parameter("auto", TRAINING["flip"].help, choices=("auto", True, False), before=False),
+        "arch": Parameter(
+            "unet",
+            "network: that of the reference project, a larger residual one with attention, or that of NCSN's authors",
+            choices=("unet", "resunet", "refinenet"),
+        ),
+        "dropout": Parameter(0.0, "share of the features that a unet or resunet drops in training", low=0, high=0.9),
+        "weighting": Parameter(
+            "sigma2",
+            "weight of the noise levels in the loss: sigma^2, or that of EDM, which weighs large levels more",
+            choices=("sigma2", "edm"),
+        ),
         "width": Parameter(128, "channels of the first stage", low=4, high=1024),
         "groups": Parameter(
             32, "groups of the U-Net's GroupNorm, lowered to a divisor of the channels", low=1, high=1024
@@ -171,8 +196,8 @@ NCSN = Model(
         "denoise": Parameter(True, "end with one denoising step", choices=(True, False), stage="sampling"),
         "init": Parameter(
             "data",
-            "chains start from N(mean, (sigma_1^2 + s^2) I) of the data, or from N(0, I)",
-            choices=("data", "standard"),
+            "chains start from N(mean, (sigma_1^2 + s^2) I) of the data, from N(0, I), or uniformly in [0, 1]",
+            choices=("data", "standard", "uniform"),
             stage="sampling",
         ),
     },

@@ -15,6 +15,7 @@ from trainables import precision
 from trainables.contract import Evaluation, ImageModel, NonFiniteError, RunSpec
 from trainables.data import ImageData
 from trainables.evaluation import evaluate
+from trainables.learning_rate import learning_rate
 from trainables.sample_metrics import SampleMetrics, default_sample_metrics
 
 
@@ -36,7 +37,16 @@ class ImageRun:
         self._batch_size, self._clip = int(params["batch_size"]), float(params["clip"])
         self._mean_loss = bool(params.get("mean_loss", False))
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
-        self._optimizer = torch.optim.Adam(trained, lr=float(params["lr"]), fused=True)
+        self._optimizer = torch.optim.Adam(
+            trained,
+            lr=learning_rate(params, 0, spec.max_kimg),
+            betas=(float(params.get("adam_beta1", 0.9)), float(params.get("adam_beta2", 0.999))),
+            weight_decay=float(params.get("weight_decay", 0.0)),
+            fused=True,
+        )
+        self._dropout = float(params.get("dropout", 0.0)) > 0
+        flip = params.get("flip", False)
+        self._flip = spec.data.name != "shapes" if flip == "auto" else bool(flip)
         decay = float(params["ema"])
         self._ema = Ema(self.network, decay, warmup=bool(params["ema_warmup"])) if decay > 0 else None
 
@@ -86,7 +96,7 @@ class ImageRun:
 
         Return the sum of each loss, still on the device.
         """
-        with precision.autocast(self.device):
+        with precision.autocast(self.device), self._dropout_draws():
             losses = self.model.loss(self.network, x, self.images / 1000, self._noise)
         # mean_loss: per dimension, so that `clip` bounds the same gradient at every resolution
         objective = losses["loss"].mean() / (x[0].numel() if self._mean_loss else 1)
@@ -94,6 +104,8 @@ class ImageRun:
         objective.backward()  # type: ignore[no-untyped-call]
         if self._clip > 0:
             nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self.spec.params, self.images + len(x), self.spec.max_kimg)
         self._optimizer.step()
         if self._ema:
             self._ema.update(self.network)
@@ -130,7 +142,22 @@ class ImageRun:
 
     def _batch(self, count: int) -> Tensor:
         indices = self._order.take(count).to(self.device, non_blocking=True)
-        return self._pixels[indices].float() / 255  # (count, C, H, W)
+        x = self._pixels[indices].float() / 255  # (count, C, H, W)
+        if not self._flip:
+            return x
+        flipped = torch.rand(count, 1, 1, 1, generator=self._noise, device=self.device) < 0.5
+        return torch.where(flipped, x.flip(-1), x)
+
+    @contextmanager
+    def _dropout_draws(self) -> Iterator[None]:
+        """Let dropout draw from a seed of this step, because it can only use the global generator."""
+        if not self._dropout:
+            yield
+            return
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed_of(self.spec.seed, f"dropout after {self.images}"))
+            yield
 
     def _check_finite(self, means: dict[str, float]) -> None:
         for name, mean in means.items():

@@ -82,7 +82,9 @@ def test_the_parts_of_the_vae_loss_add_up() -> None:
     assert torch.allclose(losses["loss"], losses["recon_loss"] + losses["beta_kl_loss"])
 
 
-@pytest.mark.parametrize(("init", "spread"), [("data", (0.5, 0.04 + 1 / 12)), ("standard", (0.0, 1.0))])
+@pytest.mark.parametrize(
+    ("init", "spread"), [("data", (0.5, 0.04 + 1 / 12)), ("standard", (0.0, 1.0)), ("uniform", (0.5, 1 / 12))]
+)
 def test_chains_start_where_init_says(init: str, spread: tuple[float, float]) -> None:
     model = tiny_model(tiny_spec("ncsn", sigma_begin=0.2))
     setting: dict[str, Scalar] = {"init": init, "step_lr": 1e-12, "denoise": False}
@@ -105,5 +107,6 @@ def test_every_sampling_parameter_of_the_catalog_changes_the_samples() -> None:
         {"steps_per_level": 3},
         {"denoise": False},
         {"init": "standard"},
+        {"init": "uniform"},
     )
     assert not any(torch.equal(plain, sample(**change)) for change in changes)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from math import cos, pi
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ from torch import Tensor, nn
 
 from tests.trainables.tiny import SMALL, tiny_data, tiny_model, tiny_run, tiny_spec
 from trainables import checkpoint
-from trainables.contract import NonFiniteError
+from trainables.contract import DataSpec, NonFiniteError, Scalar
+from trainables.learning_rate import learning_rate
 from trainables.precision import autocast, has_native_bfloat16
 from trainables.training import DataOrder, Ema, ImageRun, seeded_weights
 
@@ -38,6 +41,63 @@ def test_an_interrupted_run_continues_to_the_last_bit(kind: str, tmp_path: Path)
     second.load_state(checkpoint.read(tmp_path / "half")[0])
     assert second.train(37) == expected
     assert same(second.state(), whole.state())
+
+
+@pytest.mark.parametrize("arch", ["unet", "resunet"])
+def test_dropout_is_drawn_by_the_step_so_an_interruption_changes_nothing(arch: str, tmp_path: Path) -> None:
+    whole, first, second = (tiny_run("ncsn", arch=arch, dropout=0.3, flip=True) for _ in range(3))
+    whole.train(16)
+    expected = whole.train(16)
+    first.train(16)
+    checkpoint.write(tmp_path / "half", first.state(), {})
+    second.load_state(checkpoint.read(tmp_path / "half")[0])
+    torch.rand(3)  # the global generator has no say
+    assert second.train(16) == expected
+    without, with_it = (tiny_run("ncsn", arch=arch, dropout=share, flip=True) for share in (0.0, 0.3))
+    assert without.train(48) != with_it.train(48)  # a residual block says nothing before the third step
+
+
+@pytest.mark.parametrize(
+    ("flip", "name", "flips"),
+    [("auto", "cifar10", True), ("auto", "folder", True), ("auto", "shapes", False), (True, "shapes", True),
+     (False, "cifar10", False)],
+)  # fmt: skip
+def test_half_of_the_images_of_a_batch_are_flipped(flip: Scalar, name: str, flips: bool) -> None:
+    spec = replace(tiny_spec("ncsn", flip=flip), data=DataSpec(name))
+    run = ImageRun(spec, tiny_model(spec), tiny_data(), torch.device("cpu"))
+    straight = ImageRun(tiny_spec("ncsn", flip=False), tiny_model(spec), tiny_data(), torch.device("cpu"))
+    batch, plain = run._batch(400), straight._batch(400)
+    turned = (batch != plain).flatten(1).any(1)
+    assert torch.equal(batch[turned], plain[turned].flip(-1))
+    assert 150 < int(turned.sum()) < 250 if flips else not turned.any()
+    assert same(run.state()["noise"], straight.state()["noise"]) != flips  # what is off draws nothing
+
+
+@pytest.mark.parametrize(
+    ("images", "params", "rate"),
+    [
+        (0, {}, 0.1), (5000, {}, 0.1),
+        (500, {"lr_warmup_kimg": 2.0}, 0.025), (2000, {"lr_warmup_kimg": 2.0}, 0.1),
+        (5000, {"lr_decay": "cosine"}, 0.05), (10_000, {"lr_decay": "cosine"}, 0), (12_000, {"lr_decay": "cosine"}, 0),
+        (1000, {"lr_warmup_kimg": 2.0, "lr_decay": "cosine"}, 0.05 * (1 + cos(pi / 10)) / 2),
+    ],
+)  # fmt: skip
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_the_end(
+    images: int, params: dict[str, Scalar], rate: float
+) -> None:
+    assert learning_rate({"lr": 0.1, **params}, images, max_kimg=10.0) == pytest.approx(rate)
+
+
+def test_a_step_takes_the_learning_rate_of_its_last_image() -> None:
+    run = tiny_run("ncsn", lr=0.1, lr_warmup_kimg=0.032)
+    for images in (8, 16, 24, 32, 40):
+        run.train(8)
+        assert run._optimizer.param_groups[0]["lr"] == pytest.approx(min(0.1, 0.1 * images / 32))
+
+
+def test_adam_takes_its_decays_from_the_parameters() -> None:
+    (group,) = tiny_run("ncsn", adam_beta1=0.5, adam_beta2=0.9, weight_decay=0.01)._optimizer.param_groups
+    assert (group["betas"], group["weight_decay"]) == ((0.5, 0.9), 0.01)
 
 
 @KINDS

@@ -14,6 +14,7 @@ from trainables.training import ImageRun, seeded_weights
 SMALL: dict[str, dict[str, Scalar]] = {
     "ncsn": {"width": 8, "num_scales": 4, "batch_size": 8, "groups": 2},
     "refinenet": {"width": 4, "num_scales": 4, "batch_size": 8, "arch": "refinenet"},
+    "resunet": {"width": 4, "num_scales": 4, "batch_size": 8, "groups": 2, "arch": "resunet"},
     "beta_vae": {"width": 4, "latent_dim": 6, "batch_size": 8},
 }
 
@@ -30,7 +31,7 @@ def tiny_data(resolution: int = 16, images: int = 30) -> ImageData:
 
 def tiny_spec(kind: str, *, seed: int = 0, **params: Scalar) -> RunSpec:
     """Return a spec with the catalog's defaults, overridden by SMALL[kind] and `params`."""
-    model = "ncsn" if kind == "refinenet" else kind
+    model = kind if kind in catalog.MODELS else "ncsn"
     defaults = {name: entry.default for name, entry in catalog.MODELS[model].parameters.items()}
     return RunSpec(model=model, params={**defaults, **SMALL[kind], **params}, seed=seed)
 

@@ -24,6 +24,15 @@ def dsm_loss(net: ScoreNet, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
     return 0.5 * (sigma * score + noise).square().flatten(1).sum(1)  # (B,)
 
 
+def edm_weight(sigma: Tensor, variance: float) -> Tensor:
+    """Return the weight of `dsm_loss` at noise level sigma under EDM's weighting, for data of a pixel `variance`.
+
+    EDM weighs |D(x) - x|^2 by (sigma^2 + s_d^2) / (sigma s_d)^2 (Karras et al. 2022, table 1), and the denoiser's error
+    is sigma (sigma s + z), so the weight of |sigma s + z|^2 is (sigma^2 + s_d^2) / s_d^2.
+    """
+    return (sigma**2 + variance) / variance
+
+
 def denoised(net: ScoreNet, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
     """Return x~ + sigma^2 s(x~, sigma) for x~ = x + sigma z: the mean of x given x~ (Tweedie), (B, C, H, W)."""
     noisy = x + sigma * torch.randn(x.shape, generator=generator, device=x.device)

@@ -12,10 +12,11 @@ from trainables import data
 from trainables.contract import Grid, ImageModel, Judgement, Run, RunSpec, Scalar
 from trainables.metrics.likelihood import bits_per_dim, discretised_nats
 from trainables.ncsn.likelihood import ladder_nats, ladder_nats_continuous, prior_nats
-from trainables.ncsn.loss import denoised, dsm_loss
+from trainables.ncsn.loss import denoised, dsm_loss, edm_weight
 from trainables.ncsn.noise_levels import geometric
 from trainables.ncsn.probability_flow import Flow, plan_flow, solve
 from trainables.ncsn.refinenet import RefineNet
+from trainables.ncsn.resunet import ResUNet
 from trainables.ncsn.sampling import Schedule, langevin, plan
 from trainables.ncsn.score import Score
 from trainables.ncsn.unet import UNet
@@ -46,9 +47,10 @@ class Ncsn(ImageModel):
         self.sigmas = geometric(
             float(params["sigma_begin"]), float(params["sigma_end"]), levels=int(params["num_scales"])
         )
-        self._any_level = params["arch"] == "unet" and params["conditioning"] == "log_sigma"
+        self._any_level = params["arch"] != "refinenet" and params["conditioning"] == "log_sigma"
+        self._weighting = params.get("weighting", "sigma2")
         self.network: nn.Module = Score(
-            _backbone(params, self.sigmas, channels=shape[0]),
+            _backbone(params, self.sigmas, shape=shape),
             input_scaling=bool(params["input_scaling"]),
             mean=mean,
             variance=variance,
@@ -56,11 +58,14 @@ class Ncsn(ImageModel):
 
     @override
     def loss(self, network: nn.Module, x: Tensor, kimg: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the denoising score matching loss at a random level per image, summed over dimensions, (B,)."""
+        """Return the weighted denoising loss at a random level per image, summed over dimensions, (B,)."""
         sigmas = torch.tensor(self.sigmas, device=x.device)
         levels = torch.randint(len(sigmas), (len(x), 1, 1, 1), generator=generator, device=x.device)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
-        return {"loss": dsm_loss(network, x, sigmas[levels], noise)}
+        loss = dsm_loss(network, x, sigmas[levels], noise)
+        if self._weighting == "edm":
+            loss = loss * edm_weight(sigmas[levels].flatten(), self.variance)
+        return {"loss": loss}
 
     @override
     def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
@@ -112,17 +117,22 @@ class Ncsn(ImageModel):
     ) -> Tensor:
         """Return `count` images (count, C, H, W), not clamped, with at most `nfe` network evaluations each."""
         schedule = self.flow(sampling, nfe) if sampling.get("sampler") == "heun" else self.schedule(sampling, nfe)
-        standard = sampling.get("init", "data") == "standard"
         chains = CHAINS.get(generator.device.type, 64)
         batches = []
         for size in [chains] * (count // chains) + [count % chains] * (count % chains > 0):
-            z = torch.randn(size, *self.shape, generator=generator, device=generator.device)
-            start = z if standard else self.mean + (schedule.sigmas[0] ** 2 + self.variance) ** 0.5 * z
+            start = self._start(size, str(sampling.get("init", "data")), schedule.sigmas[0], generator)
             if isinstance(schedule, Flow):
                 batches.append(solve(network, start, schedule))
             else:
                 batches.append(langevin(network, start, schedule, generator))
         return torch.cat(batches)
+
+    def _start(self, count: int, init: str, sigma: float, generator: torch.Generator) -> Tensor:
+        """Return the first state of `count` chains, (count, C, H, W). The largest noise level is `sigma`."""
+        if init == "uniform":
+            return torch.rand(count, *self.shape, generator=generator, device=generator.device)
+        z = torch.randn(count, *self.shape, generator=generator, device=generator.device)
+        return z if init == "standard" else self.mean + (sigma**2 + self.variance) ** 0.5 * z
 
     @override
     def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
@@ -160,14 +170,19 @@ class Ncsn(ImageModel):
         return "own" if ladder == "free" and not self._any_level else ladder
 
 
-def _backbone(params: Mapping[str, Scalar], sigmas: list[float], *, channels: int) -> nn.Module:
-    width = int(params["width"])
+def _backbone(params: Mapping[str, Scalar], sigmas: list[float], *, shape: tuple[int, ...]) -> nn.Module:
+    channels, side, _ = shape
+    width, groups, conditioning = int(params["width"]), int(params["groups"]), str(params["conditioning"])
+    dropout = float(params.get("dropout", 0.0))
     if params["arch"] == "refinenet":
         return RefineNet(width, sigmas, channels=channels)
+    if params["arch"] == "resunet":
+        return ResUNet(width, side=side, groups=groups, conditioning=conditioning, channels=channels, dropout=dropout)
     return UNet(
         width,
-        groups=int(params["groups"]),
-        conditioning=str(params["conditioning"]),
+        groups=groups,
+        conditioning=conditioning,
         channels=channels,
         network=int(params.get("network", 1)),
+        dropout=dropout,
     )

@@ -1,5 +1,6 @@
 """The U-Net of the reference: strided convolutions down, transposed ones up, and skip connections by concatenation."""
 
+from functools import partial
 from math import pi
 
 import torch
@@ -23,17 +24,18 @@ class UNet(nn.Module):
         conditioning: str = "log_sigma",
         channels: int = 3,
         network: int = 2,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        w, stage = width, {1: ShiftedFirstStage, 2: Stage}[network]
+        w, stage = width, partial({1: ShiftedFirstStage, 2: Stage}[network], groups=groups, dropout=dropout)
         self.embedding = NoiseEmbedding(conditioning)
         self.conv_in = nn.Conv2d(channels, w, 3, padding=1)
-        self.down1 = stage(nn.Conv2d(w, w, 3, stride=2, padding=1), groups)
-        self.down2 = stage(nn.Conv2d(w, 2 * w, 3, stride=2, padding=1), groups)
-        self.down3 = stage(nn.Conv2d(2 * w, 2 * w, 3, stride=2, padding=1), groups)
-        self.up3 = stage(nn.ConvTranspose2d(2 * w, 2 * w, 4, stride=2, padding=1), groups)
-        self.up2 = stage(nn.ConvTranspose2d(4 * w, w, 4, stride=2, padding=1), groups)
-        self.up1 = stage(nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1), groups)
+        self.down1 = stage(nn.Conv2d(w, w, 3, stride=2, padding=1))
+        self.down2 = stage(nn.Conv2d(w, 2 * w, 3, stride=2, padding=1))
+        self.down3 = stage(nn.Conv2d(2 * w, 2 * w, 3, stride=2, padding=1))
+        self.up3 = stage(nn.ConvTranspose2d(2 * w, 2 * w, 4, stride=2, padding=1))
+        self.up2 = stage(nn.ConvTranspose2d(4 * w, w, 4, stride=2, padding=1))
+        self.up1 = stage(nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1))
         self.conv_out = nn.Conv2d(2 * w, channels, 3, padding=1)
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -49,20 +51,23 @@ class UNet(nn.Module):
 
 
 class Stage(nn.Module):
-    """Convolution, GroupNorm, a shift per channel from the noise level, and SiLU."""
+    """Convolution, GroupNorm, a shift per channel from the noise level, SiLU and dropout."""
 
     LEAST_CHANNELS = 1
     """Channels that a group of the GroupNorm has at least."""
 
-    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, groups: int) -> None:
+    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, *, groups: int, dropout: float) -> None:
         super().__init__()
         channels = conv.out_channels
         self.conv = conv
         self.shift = nn.Linear(2 * FREQUENCIES, channels)
         self.norm = nn.GroupNorm(fitting_groups(channels, groups, least_channels=self.LEAST_CHANNELS), channels)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        return F.silu(self.norm(self.conv(x)) + self.shift(F.silu(noise))[:, :, None, None])
+        hidden = F.silu(self.norm(self.conv(x)) + self.shift(F.silu(noise))[:, :, None, None])
+        out: Tensor = self.dropout(hidden)
+        return out
 
 
 class ShiftedFirstStage(Stage):
@@ -75,7 +80,8 @@ class ShiftedFirstStage(Stage):
 
     @override
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        return F.silu(self.norm(self.conv(x) + self.shift(noise)[:, :, None, None]))
+        out: Tensor = self.dropout(F.silu(self.norm(self.conv(x) + self.shift(noise)[:, :, None, None])))
+        return out
 
 
 class NoiseEmbedding(nn.Module):

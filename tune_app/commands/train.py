@@ -224,6 +224,7 @@ def _run_spec(settings: TrainingSettings) -> RunSpec:
         samples=SAMPLES_SHOWN,
         sampling=(sampling,),
         final_sampling=(sampling,),
+        max_kimg=settings.epochs * _count_images(settings.data) / 1000,
     )
 
 

@@ -237,7 +237,7 @@ def _langevin_step(config: SweepConfig) -> Iterator[Fault]:
     if "heun" not in _values(config, "sampler"):
         return
     if "refinenet" in _values(config, "arch") or "sigma" in _values(config, "conditioning"):
-        message = "heun needs a network that takes any noise level: arch unet with conditioning log_sigma"
+        message = "heun needs a network that takes any noise level: arch unet or resunet with conditioning log_sigma"
         yield Fault(_written(config, "sampler"), message)
     for name in ("step_size", "step_lr", "ladder", "steps_per_level"):
         p = config.parameters.get(name)

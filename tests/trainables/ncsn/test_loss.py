@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.ncsn.loss import dsm_loss
+from trainables.ncsn.loss import dsm_loss, edm_weight
 from trainables.ncsn.noise_levels import geometric
 
 D = 3 * 32 * 32
@@ -46,3 +46,13 @@ def test_the_grid_alone_sets_the_loss_of_a_perfect_network(grid: tuple[float, fl
 def test_one_point_data_can_be_denoised_without_loss() -> None:
     x = torch.full((8, 3, 4, 4), 0.3)
     assert mean_loss(lambda x, sigma: -(x - 0.3) / sigma**2, x, 0.5) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_weighting_of_edm_is_that_of_its_denoiser() -> None:
+    x, noise = torch.rand(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    sigma, variance = torch.tensor([0.1, 2.0]), 0.06
+    level = sigma[:, None, None, None]
+    guess = x + level * noise - 0.3 * level**2 * x  # of the score -.3 x: D = y + sigma^2 s
+    ours = dsm_loss(lambda _, __: -0.3 * x, x, level, noise) * edm_weight(sigma, variance)
+    theirs = (sigma**2 + variance) / (sigma**2 * variance) * (guess - x).square().flatten(1).sum(1)
+    torch.testing.assert_close(ours, theirs / 2)

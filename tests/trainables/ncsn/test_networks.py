@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.ncsn.refinenet import LevelNorm, RefineNet
+from trainables.ncsn.resunet import ResUNet
 from trainables.ncsn.score import Score
 from trainables.ncsn.unet import NoiseEmbedding, ShiftedFirstStage, Stage, UNet, fitting_groups
 
@@ -36,6 +37,27 @@ def test_fourier_frequencies_are_drawn_from_the_global_seed_and_never_trained() 
     assert not frequencies(1).requires_grad
 
 
+def test_the_residual_network_is_that_of_a_large_model_and_starts_at_zero() -> None:
+    with torch.device("meta"):
+        assert sum(weight.numel() for weight in ResUNet(128, side=32).parameters()) == 29_324_995
+    net = ResUNet(4, side=16, groups=2)
+    assert torch.equal(net(torch.rand(2, 3, 16, 16), column(0.1, 1.0)), torch.zeros(2, 3, 16, 16))
+
+
+def test_the_residual_network_uses_the_noise_level_and_every_pixel() -> None:
+    net = ResUNet(8, side=16, groups=2)
+    for weight in net.parameters():
+        if not weight.any():
+            nn.init.normal_(weight, std=0.1)
+    x = torch.rand(1, 3, 16, 16).repeat(2, 1, 1, 1)
+    levels = net(x, column(0.3, 0.1))
+    assert not torch.allclose(levels[0], levels[1], atol=1e-3)
+    x[1, :, 0, 0] += 1  # the opposite corner sees it through the attention
+    corner = net(x, column(0.3, 0.3))[:, :, -1, -1]
+    assert not torch.allclose(corner[0], corner[1], atol=1e-6)
+    assert [block.attention.heads for block in net.middle] == [1, 1]
+
+
 @pytest.mark.parametrize("conditioning", ["sigma", "log_sigma"])
 def test_unet_tells_noise_levels_apart(conditioning: str) -> None:
     net, x = UNet(8, conditioning=conditioning), torch.rand(1, 3, 16, 16).repeat(2, 1, 1, 1)
@@ -55,7 +77,7 @@ def test_groups_are_lowered_to_a_divisor_that_leaves_four_channels_each(
 
 def test_the_noise_level_shifts_after_the_norm_and_in_version_0_1_before_it() -> None:
     conv, noise, x = torch.nn.Conv2d(8, 8, 3, padding=1), torch.randn(2, 128), torch.rand(2, 8, 4, 4)
-    for stage in (Stage(conv, 2), ShiftedFirstStage(conv, 2)):
+    for stage in (Stage(conv, groups=2, dropout=0.0), ShiftedFirstStage(conv, groups=2, dropout=0.0)):
         torch.nn.init.normal_(stage.norm.weight)
         norm = torch.nn.functional.group_norm
         weights = (stage.norm.weight, stage.norm.bias)
