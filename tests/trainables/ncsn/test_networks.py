@@ -44,6 +44,21 @@ def test_the_residual_network_is_that_of_a_large_model_and_starts_at_zero() -> N
     assert torch.equal(net(torch.rand(2, 3, 16, 16), column(0.1, 1.0)), torch.zeros(2, 3, 16, 16))
 
 
+def test_the_residual_network_learns_an_image() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net, image = ResUNet(8, side=16, groups=2), torch.rand(1, 3, 16, 16).repeat(8, 1, 1, 1)
+        adam = torch.optim.Adam(net.parameters(), lr=3e-3)
+        losses = []
+        for _ in range(60):
+            loss = (net(image + torch.randn_like(image), column(*[1.0] * 8)) - image).square().mean()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            losses.append(float(loss.detach()))
+    assert losses[-1] < 0.3 * losses[0]
+
+
 def test_the_residual_network_uses_the_noise_level_and_every_pixel() -> None:
     net = ResUNet(8, side=16, groups=2)
     for weight in net.parameters():
