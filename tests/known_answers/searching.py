@@ -28,7 +28,7 @@ class Search:
         self.events: list[Event] = []
         self.trials: list[tuple[Params, float]] = []
         study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
-        self._writer = StudyWriter(study, config.space, [config.metric.name])
+        self._writer = StudyWriter(study, config.space, [config.metric.name], config.constants)
 
     def replay(self, other: Search) -> None:
         """Take over the trials of another search from its events."""

@@ -1,12 +1,14 @@
 """Comparisons of trials by fresh seeds: the re-evaluated ones, ties, selection bias, the best baseline, the front."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 from statistics import fmean
 from typing import NamedTuple
 
+from search_spaces.distributions import Scalar
 from trainables.catalog import sign
+from tune_app.experiment.elsewhere import other_values
 from tune_app.experiment.fresh_values import FreshValues, estimate, fresh_estimate
 from tune_app.experiment.ranking import TrialResult, front, ranked, trial_result
 from tune_app.experiment.records import TrialRecord
@@ -40,6 +42,8 @@ class BaselineRow:
     """The best baseline beside the winner, both by fresh seeds or both by the sweep's own values."""
 
     trial: str
+    differs: dict[str, Scalar]
+    """Its values of parameters that the sweep does not search, where they differ from the sweep's."""
     value: float
     stderr: float | None
     worse_by: float
@@ -110,7 +114,9 @@ def blurs(record: TrialRecord) -> float | None:
     return record.value("kid_blurs")
 
 
-def best_baseline(trials: Iterable[TrialRecord], winner: TrialRecord, fresh: FreshValues) -> BaselineRow | None:
+def best_baseline(
+    trials: Iterable[TrialRecord], winner: TrialRecord, fresh: FreshValues, constants: Mapping[str, Scalar]
+) -> BaselineRow | None:
     """Return the best baseline that went as far as the winner, or None if there is none or it is the winner."""
     metric = fresh.metric
     baselines = [record for record in ranked(trials, metric) if record.source == "baseline"]
@@ -120,7 +126,8 @@ def best_baseline(trials: Iterable[TrialRecord], winner: TrialRecord, fresh: Fre
         difference = fresh.difference(winner.id, record.id)
         assert difference
         beaten = difference.mean > fresh.threshold(1) * difference.stderr
-        row = BaselineRow(record.id, *value.estimate, *difference, fresh=True, beaten=beaten)
+        differs = other_values(record.params, constants)
+        row = BaselineRow(record.id, differs, *value.estimate, *difference, fresh=True, beaten=beaten)
     else:
         known = [(found, record) for record in baselines if (found := _by_the_sweep(record, metric))]
         ours = _by_the_sweep(winner, metric)
@@ -129,7 +136,8 @@ def best_baseline(trials: Iterable[TrialRecord], winner: TrialRecord, fresh: Fre
         theirs, record = min(known, key=lambda pair: sign(metric) * pair[0].mean)
         worse_by = sign(metric) * (theirs.mean - ours.mean)
         error = None if None in (ours.stderr, theirs.stderr) else hypot(ours.stderr or 0, theirs.stderr or 0)
-        row = BaselineRow(record.id, *theirs, worse_by, error, fresh=False, beaten=None)
+        differs = other_values(record.params, constants)
+        row = BaselineRow(record.id, differs, *theirs, worse_by, error, fresh=False, beaten=None)
     return None if row.trial == winner.id else row
 
 

@@ -17,6 +17,7 @@ from search_spaces.distributions import Scalar
 from search_spaces.to_optuna import distribution
 from trainables.catalog import sign
 from tune_app.config.schema import SweepConfig
+from tune_app.experiment.elsewhere import lies_elsewhere
 from tune_app.experiment.records import TrialRecord
 
 LEAST_TRIALS = 8
@@ -52,7 +53,8 @@ def importances(config: SweepConfig, records: Iterable[TrialRecord], *, rounds: 
     out a parameter that took one value, or whose `when` held in fewer than LEAST_TRIALS trials. Return None if too few
     trials completed or all ended alike.
     """
-    measured = [(_params(config, record), value) for record in records if (value := _value(config, record)) is not None]
+    inside = [record for record in records if not lies_elsewhere(record.params, config.constants)]
+    measured = [(_params(config, record), value) for record in inside if (value := _value(config, record)) is not None]
     if len(measured) < LEAST_TRIALS or len({value for _, value in measured}) == 1:
         return None
     varied = [name for name in config.parameters if _varies([params[name] for params, _ in measured if name in params])]

@@ -186,7 +186,7 @@ def _answer(
     return Answer(
         kid_blurs=blurs(winner),
         scale=records.scale if metric == "kid" else {},
-        baseline=best_baseline(trials, winner, fresh),
+        baseline=best_baseline(trials, winner, fresh, config.constants),
         rechecked=[recheck_row(record, fresh) for record in rechecked],
         tied=fresh.tied_with(winner.id) if fresh.get(winner.id) else [],
         optimism=optimism(rechecked, metric),

@@ -171,7 +171,8 @@ def _baseline(baseline: BaselineRow, metric: str) -> str:
     error = "" if baseline.worse_by_stderr is None else f" ± {baseline.worse_by_stderr:.2g}"
     kind = "better" if baseline.worse_by < 0 else "worse"
     how = "both with fresh seeds" if baseline.fresh else "both as the sweep measured them"
-    return f"trial {baseline.trial}, {value}: {abs(baseline.worse_by):.2g}{error} {kind} ({how})"
+    differs = f" with {_assignments(baseline.differs)}" if baseline.differs else ""
+    return f"trial {baseline.trial}{differs}, {value}: {abs(baseline.worse_by):.2g}{error} {kind} ({how})"
 
 
 def _worth_lines(answer: Answer, summary: Summary, winner: TrialResult) -> list[str]:

@@ -166,61 +166,88 @@ def _every_sampling_setting(space: Space) -> None:
 
 
 def _baselines(config: SweepConfig) -> Iterator[Fault]:
-    space = config.space
+    known = [*MODELS[config.model].parameters]
     for i, baseline in enumerate(config.baselines):
         for name, value in baseline.items():
-            if message := _baseline_misfit(space, baseline, name, value):
-                hint = nearest(name, [*space.training]) if name not in config.parameters else ""
-                yield Fault(("baselines", i, name), message, hint)
+            if message := _baseline_misfit(config, baseline, name, value):
+                yield Fault(("baselines", i, name), message, nearest(name, known) if name not in known else "")
 
 
-def _baseline_misfit(space: Space, baseline: dict[str, Scalar], name: str, value: Scalar) -> str | None:
+def _baseline_misfit(config: SweepConfig, baseline: dict[str, Scalar], name: str, value: Scalar) -> str | None:
+    space, parameter = config.space, MODELS[config.model].parameters.get(name)
     if name in space.sampling:
         return "is searched inside every evaluation, so a baseline cannot set it"
+    if parameter is None:
+        return f"{config.model} has no parameter of that name"
     if name not in space.parameters:
-        return "is not searched; a baseline can only set searched parameters"
+        return parameter_complaint(parameter, value)
+    given = {**config.constants, **baseline}
     for parent, allowed in space.parameters[name].when.items():
-        if parent in baseline and not any(same(baseline[parent], one) for one in allowed):
-            return f"is not searched when {parent} is {baseline[parent]}"
+        if parent in given and not any(same(given[parent], one) for one in allowed):
+            return f"is not searched when {parent} is {given[parent]}"
     return space.parameters[name].complaint(value)
 
 
-def _extremes(config: SweepConfig, name: str) -> tuple[float, float]:
-    """Return the smallest and the largest value that a numeric parameter takes in the sweep."""
-    p = config.parameters.get(name)
-    if p is None:
-        values: list[Scalar] = [config.constants[name]]
-    else:
-        values = [*p.choices] if isinstance(p, Categorical) else [p.low, p.high]
+class _Reach:
+    """The values that parameters take in the trials of the search, or in one baseline."""
+
+    def __init__(self, config: SweepConfig, baseline: int | None = None) -> None:
+        self.config, self._baseline = config, baseline
+        self._given = {} if baseline is None else config.baselines[baseline]
+
+    def extremes(self, name: str) -> tuple[float, float]:
+        """Return the smallest and the largest value of a numeric parameter."""
+        numbers = [float(value) for value in self._values(name)]
+        return min(numbers), max(numbers)
+
+    def choices(self, name: str) -> set[Scalar]:
+        """Return the values of a parameter of choices."""
+        return set(self._values(name)) if name in MODELS[self.config.model].parameters else set()
+
+    def fault(self, message: str, hint: str = "", *names: str) -> Fault:
+        """Return the fault at the first of the parameters that the baseline or the configuration sets."""
+        if self._baseline is None:
+            return Fault(_written(self.config, *names), message, hint)
+        inside = [name for name in names if name in self._given]
+        return Fault(("baselines", self._baseline, *inside[:1]), message, hint)
+
+    def _values(self, name: str) -> list[Scalar]:
+        if name in self._given:
+            return [self._given[name]]
+        p = self.config.parameters.get(name)
+        if p is None:
+            return [self.config.constants[name]]
+        values: list[Scalar] = [*p.choices] if isinstance(p, Categorical) else [p.low, p.high]
         if p.when:
-            values.append(MODELS[config.model].parameters[name].default)  # its value in trials where it is not searched
-    numbers = [float(value) for value in values]
-    return min(numbers), max(numbers)
+            values.append(MODELS[self.config.model].parameters[name].default)  # its value where it is not searched
+        return values
 
 
-def _values(config: SweepConfig, name: str) -> set[Scalar]:
-    """Return the values that a parameter of choices takes in the sweep."""
-    p = config.parameters.get(name)
-    if not isinstance(p, Categorical):
-        return {config.constants[name]} if name in config.constants else set()
-    return {*p.choices, *([MODELS[config.model].parameters[name].default] if p.when else [])}
+def _all_reaches(config: SweepConfig, *names: str) -> Iterator[_Reach]:
+    """Yield the reach of the search, and that of each baseline that sets one of the parameters."""
+    yield _Reach(config)
+    for i, baseline in enumerate(config.baselines):
+        if any(name in baseline for name in names):
+            yield _Reach(config, i)
 
 
 def _order(config: SweepConfig) -> Iterator[Fault]:
     for larger, smaller in MODELS[config.model].descending:
-        low, high = _extremes(config, larger)[0], _extremes(config, smaller)[1]
-        if low <= high:
-            message = f"the smallest {larger} ({low:g}) must be above the largest {smaller} ({high:g})"
-            yield Fault(_written(config, larger, smaller), message, "a trial that draws them the other way fails")
+        for reach in _all_reaches(config, larger, smaller):
+            low, high = reach.extremes(larger)[0], reach.extremes(smaller)[1]
+            if low <= high:
+                message = f"the smallest {larger} ({low:g}) must be above the largest {smaller} ({high:g})"
+                yield reach.fault(message, "a trial that draws them the other way fails", larger, smaller)
 
 
 def _batch_size(config: SweepConfig) -> Iterator[Fault]:
     if "batch_size" not in MODELS[config.model].parameters:
         return
-    largest, report = _extremes(config, "batch_size")[1], 1000 * config.evaluation.report_kimg
-    if largest > report:
-        message = f"the largest batch ({largest:g} images) must fit between two reports ({report:g} images)"
-        yield Fault(_written(config, "batch_size"), message, "raise evaluation.report_kimg")
+    for reach in _all_reaches(config, "batch_size"):
+        largest, report = reach.extremes("batch_size")[1], 1000 * config.evaluation.report_kimg
+        if largest > report:
+            message = f"the largest batch ({largest:g} images) must fit between two reports ({report:g} images)"
+            yield reach.fault(message, "raise evaluation.report_kimg", "batch_size")
 
 
 def _written(config: SweepConfig, *names: str) -> tuple[str, ...]:
@@ -232,13 +259,16 @@ def _written(config: SweepConfig, *names: str) -> tuple[str, ...]:
 def _langevin_step(config: SweepConfig) -> Iterator[Fault]:
     if config.model != "ncsn":
         return
-    if "step_size" in config.parameters and _extremes(config, "step_lr")[1] > 0:
-        yield Fault(("parameters", "step_size"), "has no effect together with step_lr; keep one of them")
-    if "heun" not in _values(config, "sampler"):
+    for reach in _all_reaches(config, "step_lr", "sampler", "arch", "conditioning"):
+        if "step_size" in config.parameters and reach.extremes("step_lr")[1] > 0:
+            hint = "keep one of them"
+            yield reach.fault("step_size has no effect together with step_lr", hint, "step_size", "step_lr")
+        needs_levels = "refinenet" in reach.choices("arch") or "sigma" in reach.choices("conditioning")
+        if "heun" in reach.choices("sampler") and needs_levels:
+            message = "heun needs a network that takes any noise level: arch unet or resunet, conditioning log_sigma"
+            yield reach.fault(message, "", "sampler", "arch", "conditioning")
+    if "heun" not in _Reach(config).choices("sampler"):
         return
-    if "refinenet" in _values(config, "arch") or "sigma" in _values(config, "conditioning"):
-        message = "heun needs a network that takes any noise level: arch unet or resunet with conditioning log_sigma"
-        yield Fault(_written(config, "sampler"), message)
     for name in ("step_size", "step_lr", "ladder", "steps_per_level"):
         p = config.parameters.get(name)
         if p and not any(same(value, "langevin") for value in p.when.get("sampler", ())):
@@ -249,8 +279,8 @@ def _langevin_step(config: SweepConfig) -> Iterator[Fault]:
 def _warmup(config: SweepConfig) -> Iterator[Fault]:
     if config.model != "beta_vae":
         return
-    longest, first = _extremes(config, "kl_warmup_kimg")[1], config.rungs[0]
-    if longest > first:
-        block = "fixed" if "kl_warmup_kimg" in config.fixed else "parameters"
-        message = f"the warm-up ({longest:g} kimg) must end before the first rung ({first:g} kimg)"
-        yield Fault((block, "kl_warmup_kimg"), message, "otherwise rungs compare different objectives")
+    for reach in _all_reaches(config, "kl_warmup_kimg"):
+        longest, first = reach.extremes("kl_warmup_kimg")[1], config.rungs[0]
+        if longest > first:
+            message = f"the warm-up ({longest:g} kimg) must end before the first rung ({first:g} kimg)"
+            yield reach.fault(message, "otherwise rungs compare different objectives", "kl_warmup_kimg")

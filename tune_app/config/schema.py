@@ -284,7 +284,7 @@ class SweepConfig(Block):
     fixed: dict[str, Plain] = {}
     """Values of parameters that are not searched. All others keep the model's defaults."""
     baselines: list[dict[str, Plain]] = []
-    """Known good points. They run first and are never stopped. Missing values are sampled."""
+    """Known good points. They run first and are never stopped. They may set any parameter; missing ones are sampled."""
     search: SearchConfig = SearchConfig()
     """How trials are proposed."""
     scheduler: SchedulerConfig = SchedulerConfig()

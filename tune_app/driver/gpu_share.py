@@ -12,6 +12,7 @@ from tune_app.config.schema import SweepConfig
 from tune_app.driver.shared_data import SharedData
 from tune_app.driver.trial_spec import run_spec
 from tune_app.errors import InputError
+from tune_app.experiment.elsewhere import lies_elsewhere
 
 ACCELERATOR = "accelerator_type:"
 """Prefix of the Ray resources that name a kind of GPU."""
@@ -50,6 +51,7 @@ def settle_gpu_share(
 def largest(config: SweepConfig) -> Iterator[dict[str, Scalar]]:
     """Yield the searched parameters that need most memory: all categories combined, all numbers at their highest.
 
+    Baselines that change what is not searched follow.
     The learning rate stays at its lowest, because a high one may end in NaN and needs no more memory.
     """
     choices: list[list[tuple[str, Scalar]]] = []
@@ -63,6 +65,7 @@ def largest(config: SweepConfig) -> Iterator[dict[str, Scalar]]:
         choices.append([(name, value) for value in values])
     for point in product(*choices):
         yield dict(point)
+    yield from (baseline for baseline in config.baselines if lies_elsewhere(baseline, config.constants))
 
 
 def _kinds() -> list[str | None]:

@@ -112,10 +112,13 @@ class Searcher(SearchAlgorithm):
         trial = self._next_id()
         baseline = number < len(self._config.baselines)
         study.sampler = TrainingSampler(make_sampler(self._config, number), self._config.space, self._writer.best)
-        if given := self._given(number):
-            study.enqueue_trial(given)
+        space, given = self._config.space, self._given(number)
+        searched = {name: value for name, value in given.items() if name in space.training}
+        others = {name: value for name, value in given.items() if name not in searched}  # of a baseline alone
+        if searched:
+            study.enqueue_trial(searched)
         proposed = study.ask()
-        params = {**self._config.fixed, **suggest(proposed, self._config.space)}
+        params = {**self._config.fixed, **others, **suggest(proposed, space, others)}
         self._writer.adopt(trial, proposed._trial_id)
         log.append(Asked(time=log.now(), trial=trial, params=params, source="baseline" if baseline else "sampler"))
         return self._records.trials[trial]

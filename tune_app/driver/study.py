@@ -1,13 +1,14 @@
 """The Optuna study, written from the log: one Optuna trial for each trial, in its real state.
 
 A trial stopped by ASHA is PRUNED with its rung values, not COMPLETE: a KID at 1 kimg must not compete with one at 20.
-A failed trial is FAIL, one that reached max_kimg is COMPLETE. A lost study is rebuilt from the log.
+A failed trial is FAIL, one that reached max_kimg is COMPLETE. A baseline that changes what is not searched is FAIL too,
+because it lies outside the space. A lost study is rebuilt from the log.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
+from search_spaces.distributions import Scalar
 from search_spaces.space import Space
 from search_spaces.to_optuna import distribution
 from trainables.catalog import sign
 from tune_app.config.schema import SweepConfig
 from tune_app.driver.sampler import MOST_BEST, NON_FINITE
+from tune_app.experiment.elsewhere import lies_elsewhere
 from tune_app.experiment.events import Asked, Ended, Event, Reported
 from tune_app.experiment.folder import Experiment
 
@@ -31,8 +34,13 @@ STATES = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "faile
 class StudyWriter:
     """Log listener that keeps an Optuna study equal to the log: trial n of the search is trial n of the study."""
 
-    def __init__(self, study: optuna.Study, space: Space, metrics: Sequence[str]) -> None:
+    def __init__(
+        self, study: optuna.Study, space: Space, metrics: Sequence[str], constants: Mapping[str, Scalar]
+    ) -> None:
         self.study = study
+        self._constants = constants
+        self._elsewhere: set[str] = set()
+        """Baselines with other values of parameters that are not searched. They would mislead the sampler."""
         self._storage = study._storage
         self._distributions = {name: distribution(p) for name, p in space.parameters.items()}
         self._sampling = space.sampling
@@ -50,6 +58,8 @@ class StudyWriter:
         """Write one event. A setting that is trained again is no new proposal, so the study does not hold it."""
         match event:
             case Asked(retrains=None):
+                if lies_elsewhere(event.params, self._constants):
+                    self._elsewhere.add(event.trial)
                 self._write_asked(event)
             case Reported(rung=True) if event.trial in self._ids:
                 self._write_report(event)
@@ -63,6 +73,7 @@ class StudyWriter:
     def take_over(self, other: StudyWriter) -> None:
         """Continue where `other` stopped. Trial ids are positions in the journal, so both studies have the same."""
         self._ids, self._last_rung, self._best = other._ids, other._last_rung, other._best
+        self._elsewhere = other._elsewhere
 
     def _write_asked(self, asked: Asked) -> None:
         if asked.trial in self._ids:
@@ -100,7 +111,7 @@ class StudyWriter:
         if end.reason == "non_finite":  # samplers rank it below all others (see sampler.py), but ignore a failed one
             state = TrialState.PRUNED
             self._storage.set_trial_user_attr(trial_id, NON_FINITE, True)
-        if state is TrialState.COMPLETE and len(values) < len(self._metrics):
+        if (state is TrialState.COMPLETE and len(values) < len(self._metrics)) or end.trial in self._elsewhere:
             state = TrialState.FAIL
         if state is TrialState.PRUNED and len(self._metrics) > 1:  # multi-objective studies cannot hold pruned trials
             state = TrialState.FAIL
@@ -146,4 +157,4 @@ def _writer(journal: BaseJournalBackend, config: SweepConfig) -> StudyWriter:
     study = optuna.create_study(
         storage=JournalStorage(journal), study_name=config.name, directions=directions, load_if_exists=True
     )
-    return StudyWriter(study, config.space, metrics)
+    return StudyWriter(study, config.space, metrics, config.constants)

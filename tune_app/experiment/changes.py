@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from search_spaces.distributions import Categorical, same
 from trainables.catalog import MODELS
+from tune_app.config.checks import parameter_complaint
 from tune_app.config.schema import SweepConfig
 from tune_app.errors import ConfigError, InputError, Problem
 from tune_app.experiment.folder import Experiment
@@ -40,9 +41,14 @@ def check_trials(experiment: Experiment, records: Records, config: SweepConfig) 
             hint="`tune_app stop EXP` ends a running sweep",
         )
     known = {**config.space.training, **{name: Categorical(choices=(v,)) for name, v in config.fixed.items()}}
+    any_value = MODELS[config.model].parameters
     for record in records.trials.values():
+        baseline = records.trials[record.retrains or record.id].source == "baseline"
         for name, value in record.params.items():
-            complaint = known[name].complaint(value) if name in known else "is not searched"
+            if baseline and name not in config.space.training and name in any_value:
+                complaint = parameter_complaint(any_value[name], value)
+            else:
+                complaint = known[name].complaint(value) if name in known else "is not searched"
             if complaint:
                 raise InputError(
                     f"{experiment.events}: trial {record.id} does not belong to this sweep: {name} {complaint}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from search_spaces.distributions import Scalar
 from tune_app.config.schema import SweepConfig
+from tune_app.experiment.elsewhere import other_values
 from tune_app.experiment.events import Asked, Ended, Event, Failed, Rechecked, Reported
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.fresh_values import fresh_estimate
@@ -80,6 +81,7 @@ class Plain(Quiet):
         match event:
             case Asked():
                 searched = {name: value for name, value in event.params.items() if name in self._config.parameters}
+                searched |= other_values(event.params, self._config.constants)
                 source = f"trial {event.retrains} again" if event.retrains else event.source
                 return f"{event.trial} asked ({source}): {assignments(searched)}"
             case Reported(rung=True):

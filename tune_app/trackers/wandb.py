@@ -18,6 +18,7 @@ from wandb.sdk.lib import wbauth
 from search_spaces.distributions import Scalar
 from trainables import storage
 from tune_app.config.schema import SweepConfig
+from tune_app.experiment.elsewhere import other_values
 from tune_app.experiment.events import Event, TrialEvent
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.fresh_values import fresh_estimate
@@ -213,7 +214,7 @@ class WandbMirror:
                 mode="online",
                 config={
                     **searched,
-                    "fixed": self._config.constants,
+                    "fixed": {**self._config.constants, **other_values(record.params, self._config.constants)},
                     "trial": record.id,
                     **({"retrains": record.retrains} if record.retrains else {}),
                 },

@@ -119,6 +119,13 @@ def test_only_completed_trials_that_have_a_value_count() -> None:
     assert importances(config, [*records, *stopped, waiting, missing]) == importances(config, records)
 
 
+def test_a_baseline_outside_the_space_does_not_count() -> None:
+    config = sweep("branin", PLANE)
+    records = drawn(config, 12, bowl)
+    outside = [completed(90 + n, {"x1": -4.0, "x2": 1.0, "bias": 9.0}, -9.0, {}) for n in range(6)]
+    assert importances(config, [*records, *outside]) == importances(config, records)
+
+
 def test_where_all_end_alike_or_nothing_varied_there_is_nothing_to_share() -> None:
     config = sweep("branin", PLANE)
     assert importances(config, drawn(config, 20, lambda params: 1.0)) is None

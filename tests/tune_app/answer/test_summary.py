@@ -169,6 +169,16 @@ def test_the_winner_is_compared_with_the_best_baseline_by_one_kind_of_value(conf
     assert ("(the sweep: 112 of 30)" in text) == fresh
 
 
+def test_a_baseline_outside_the_space_is_shown_with_what_differs(config: SweepConfig) -> None:
+    first, *rest = trial("0000", 3.0, 1.4)
+    params = {"lr": 1e-3, "clip": 5.0, "arch": "unet"}
+    events = [changed(first, source="baseline", params=params), *rest, *trial("0001", 2.0, 1.0)]
+    _, answer = parts(summary(config, events))
+    assert answer.baseline
+    assert answer.baseline.differs == {"clip": 5.0}
+    assert "trial 0000 with clip 5, kid 1.4" in lines(summary(config, events))
+
+
 def test_the_answer_lists_searched_parameters_first_and_ends_with_the_next_commands(config: SweepConfig) -> None:
     events = [asked("0000", batch_size=32, sigma_begin=4.99, lr=2e-3), *trial("0000", 3.0, 1.4)[1:]]
     events.append(at(0, "sweep_ended", state="completed", hours=0.1))

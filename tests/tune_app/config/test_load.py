@@ -298,9 +298,13 @@ def test_null_removes_a_parameter_of_the_shipped_files_with_its_baselines(space:
     assert any("lr" in note for note in config.notes)
 
 
-def test_a_baseline_with_a_parameter_that_was_never_searched_is_refused() -> None:
-    with pytest.raises(ConfigError, match="is not searched"):
-        load("ncsn_space.yaml", set={"baselines": "[{clip: 1.0}]"})
+def test_a_baseline_may_set_what_is_not_searched_and_decides_its_own_conditions() -> None:
+    searched = {"parameters.arch": "{type: categorical, choices: [unet, refinenet]}", "fixed.arch": "null",
+                "parameters.groups": "{type: int, low: 4, high: 32, when: {arch: unet}}"}  # fmt: skip
+    assert load("ncsn_space.yaml", set={"baselines": "[{clip: 5.0, init: uniform}]"}).baselines[0]["clip"] == 5.0
+    assert load("ncsn_space.yaml", set={**searched, "baselines": "[{arch: unet, groups: 8}]"}).baselines
+    with pytest.raises(ConfigError, match="is not searched when arch is refinenet"):
+        load("ncsn_space.yaml", set={**searched, "baselines": "[{arch: refinenet, groups: 8}]"})
 
 
 def test_the_path_of_the_data_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

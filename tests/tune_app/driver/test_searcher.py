@@ -10,7 +10,9 @@ import pytest
 from tests.events import at, reported
 from tests.tune_app.driver.sessions import LocalSession
 from tune_app.config.load import load
+from tune_app.experiment.changes import check_trials
 from tune_app.experiment.events import Ended
+from tune_app.experiment.folder import Experiment
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own
 
@@ -67,6 +69,23 @@ def test_the_study_gets_both_of_two_objectives(sampler: str, tmp_path: Path) -> 
     assert [trial.values for trial in study.trials] == [[1.0 + n, n / 8] for n in range(8)]
     assert len(study.best_trials) == 8  # each is better than the others in one of the two
     assert local.writer.best == list(range(8))
+
+
+def test_a_baseline_outside_the_space_is_run_but_does_not_teach_the_sampler(tmp_path: Path) -> None:
+    changes = {"search.trials": 3, "resources.gpu": 1, "baselines": "[{x1: 7, bias: 9}, {x1: 8, bias: 30}]"}
+    local = LocalSession(load("branin_space.yaml", set=changes), tmp_path)
+    for number in range(3):
+        trial = local.searcher.next_trial()
+        assert trial is not None
+        assert trial.config["spec"].params["bias"] == (9 if number == 0 else 30)
+        local.log.append(reported(trial.trial_id, local.session.config.scheduler.max_kimg, "stop", value=float(number)))
+        local.searcher.on_trial_complete(trial.trial_id)
+    local.log.close()
+    assert [record.params.get("x1") for record in local.records.trials.values()][:2] == [7, 8]
+    assert [trial.state.name for trial in local.writer.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert local.writer.best == [1, 2]
+    assert all(trial.params.keys() == {"x1", "x2"} for trial in local.writer.study.trials)
+    check_trials(Experiment(tmp_path), local.records, local.session.config)
 
 
 def test_a_grid_is_asked_in_full_after_the_baselines(tmp_path: Path) -> None:
