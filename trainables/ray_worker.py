@@ -100,6 +100,8 @@ class Prepared(NamedTuple):
     """PNG of held-out images."""
     scale: dict[str, float]
     """kid of corrupted real images, by corruption."""
+    compared: dict[str, int]
+    """Number of real images that samples are compared with, in the sweep (`held_out`) and at its end (`test`)."""
 
 
 def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool, version: int) -> Iterator[Any]:
@@ -124,7 +126,9 @@ def _prepare(spec: RunSpec, features: str, saved: bytes, fid: bool, version: int
 
     images = data.load(spec.data)
     made = sample_metrics.build_sample_metrics(images, features, saved=saved, fid=fid, version=version)
-    return Prepared(images.fingerprint, made.fingerprints, made.cnn, evaluation.real_images(images), made.scale), made
+    compared: dict[str, int] = {part.part: part.compared for part in (made, made.fresh) if part}
+    real = evaluation.real_images(images)
+    return Prepared(images.fingerprint, made.fingerprints, made.cnn, real, made.scale, compared), made
 
 
 def recheck(

@@ -58,6 +58,8 @@ class Measure:
     ) -> None:
         self.name, self.fingerprint = features.name, features.fingerprint
         self.features = features
+        self.images = len(reference)
+        """Number of real images."""
         self._unit = unit
         sharp = features(reference)
         self._reference = Reference(sharp, unit)
@@ -129,6 +131,11 @@ class SampleMetrics:
 
     None if the experiment was started by a version that used the held-out images again.
     """
+
+    @property
+    def compared(self) -> int:
+        """Return the number of real images."""
+        return self.main.images
 
     @property
     def fingerprints(self) -> dict[str, str]:

@@ -22,6 +22,7 @@ from tune_app.answer.comparison import (
     recheck_row,
 )  # fmt: skip
 from tune_app.answer.rungs import RungVerdict, next_grace, rung_verdicts
+from tune_app.answer.warnings import sample_warnings
 from tune_app.config.schema import MetricConfig, SweepConfig
 from tune_app.experiment.events import Event
 from tune_app.experiment.folder import Experiment
@@ -133,6 +134,7 @@ def summarise(experiment: Experiment, config: SweepConfig, records: Records, eve
     fresh = FreshValues(ranked(trials, metric), metric)
     leaders = measured_front(trials, names) if names else []
     winner = leaders[0] if leaders else best(trials, metric)
+    best_one = trial_result(winner, metric, fresh) if winner else None
     failed = next((record for record in trials if record.failed_for_good), None)
     return Summary(
         experiment=str(experiment.folder),
@@ -143,29 +145,17 @@ def summarise(experiment: Experiment, config: SweepConfig, records: Records, eve
         metric=config.metric,
         metrics=config.objectives,
         searched=[*config.parameters],
-        best=trial_result(winner, metric, fresh) if winner else None,
+        best=best_one,
         front=[front_trial(record, trials, names) for record in leaders],
         answer=_answer(config, records, events, winner, fresh) if winner else None,
         features=records.features,
         cost=records.cost(),
-        warnings=[*plan_warnings(config), *_no_better_than_noise(records, winner, fresh)],
+        warnings=[*plan_warnings(config), *sample_warnings(records, best_one, metric)],
         first_failure=Failure(failed.id, failed.failures[-1].message) if failed else None,
         sampler=config.search.sampler,
         storage=config.storage,
         budgets=_budgets(config),
     )
-
-
-def _no_better_than_noise(records: Records, winner: TrialRecord | None, fresh: FreshValues) -> list[str]:
-    """Return a warning if the winner's kid is no lower than that of real images without any picture left."""
-    noise = records.scale.get("phases_randomised")
-    value = trial_result(winner, fresh.metric, fresh).value if winner else None
-    if fresh.metric != "kid" or noise is None or value is None or value < noise:
-        return []
-    return [
-        f"the winner's kid ({value:.3g}) is not below that of real images with random phases ({noise:.3g}), in which "
-        "no picture is left: look at the samples before you rely on it"
-    ]
 
 
 def _budgets(config: SweepConfig) -> dict[str, dict[str, int]]:

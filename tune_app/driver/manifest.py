@@ -22,7 +22,7 @@ def make_manifest(
         **about,
         "versions": dict(versions()),
         "hardware": {"cpus": cluster.cpus, "gpus": cluster.gpus, "slots": cluster.slots, "machine": platform.machine()},
-        "data": {**config.data.model_dump(), "fingerprint": data.images},
+        "data": {**config.data.model_dump(), "fingerprint": data.data},
         "features": dict(data.features),
         "seed": config.search.seed,
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trainables.catalog import MODELS
 from trainables.contract import SAMPLE_METRICS
+from tune_app.answer.warnings import few_images
 from tune_app.cluster.ray import prepared
 from tune_app.config.schema import SweepConfig
 from tune_app.driver.trial_spec import run_spec
@@ -27,7 +28,7 @@ FID_IMAGES = 50_000
 class SharedData:
     """Fingerprints of the data, and the sample metrics in Ray's object store."""
 
-    images: str = ""
+    data: str = ""
     """Fingerprint of the images; empty for a model without images."""
     features: dict[str, str] = field(default_factory=dict)
     """Fingerprint of each feature set by name, the sweep's own first."""
@@ -37,6 +38,8 @@ class SharedData:
     """PNG of held-out images."""
     scale: dict[str, float] = field(default_factory=dict)
     """kid of corrupted real images, by corruption."""
+    compared: dict[str, int] = field(default_factory=dict)
+    """Number of real images that samples are compared with, in the sweep (`held_out`) and at its end (`test`)."""
     sample_metrics: ObjectRef | None = None
 
 
@@ -63,12 +66,14 @@ def prepare_data(
     )
     if len(summary.features) < 2 and any(one.name == "kid_alt" for one in config.objectives):
         raise InputError("metric.name: kid_alt needs a second feature set, which needs images with labels")
-    return SharedData(summary.data, summary.features, summary.cnn, summary.real_images, summary.scale, sample_metrics)
+    if warning := few_images(summary.compared):
+        console.note(f"warning: {warning}")
+    return SharedData(**summary._asdict(), sample_metrics=sample_metrics)
 
 
 def check_same_data(records: Records, data: SharedData, experiment: Experiment) -> None:
     """Raise InputError if the experiment started with other images or other features."""
-    if records.data and records.data != data.images:
+    if records.data and records.data != data.data:
         raise InputError(f"data: these are not the images that {experiment.folder} started with")
     if records.features and records.features != data.features:
         raise InputError(

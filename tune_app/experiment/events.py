@@ -106,6 +106,8 @@ class SweepBegan(LoggedEvent):
     """Fingerprint of each feature set by name. The metrics use the first one."""
     scale: Metrics = {}
     """kid of real images that were corrupted in some way, by the sweep's features: what a value of kid means."""
+    compared: Annotated[dict[str, int], Expected("an object of whole numbers")] = {}
+    """Number of real images that samples are compared with, in the sweep (`held_out`) and at its end (`test`)."""
     sample_metrics: Annotated[int, Field(ge=1), Expected("a whole number, 1 or more")] = 1
     """Version of the sample metrics. 2 compares the re-evaluation with the test images."""
     identity: Text = ""

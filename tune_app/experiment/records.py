@@ -123,6 +123,8 @@ class Records:
         """Fingerprint of each feature set by name. The metrics use the first one."""
         self.scale: dict[str, float | None] = {}
         """kid of corrupted real images, by corruption."""
+        self.compared: dict[str, int] = {}
+        """Number of real images that samples are compared with."""
         self.sample_metrics = 1
         """Version of the sample metrics with which the sweep started."""
         self.clock_set_back = ""
@@ -182,6 +184,7 @@ class Records:
         self.data = event.data or self.data
         self.features = event.features or self.features
         self.scale = event.scale or self.scale
+        self.compared = event.compared or self.compared
         self.sample_metrics = max(self.sample_metrics, event.sample_metrics)
         self.identity = self.identity or event.identity
         self.versions = event.versions or self.versions

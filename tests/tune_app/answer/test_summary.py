@@ -179,6 +179,25 @@ def test_a_baseline_outside_the_space_is_shown_with_what_differs(config: SweepCo
     assert "trial 0000 with clip 5, kid 1.4" in lines(summary(config, events))
 
 
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ({"diversity": 0.05}, "its samples are 0.05 times as diverse as real images"),
+        ({"active_units": 0.0}, "none of its latent dimensions carries anything"),
+        ({"diversity": 0.9, "active_units": 3.0}, ""),
+    ],
+)
+def test_a_collapsed_winner_is_named_with_a_warning(config: SweepConfig, metrics: dict[str, float], words: str) -> None:
+    warnings = summary(config, trial("0000", 3.0, 1.4, **metrics)).warnings
+    assert [words in warning for warning in warnings] == ([True] if words else [])
+
+
+def test_few_real_images_are_a_warning(config: SweepConfig) -> None:
+    compared = {"held_out": 499, "test": 500}
+    (warning,) = summary(config, [started(compared=compared), *trial("0000", 3.0, 1.4)]).warnings
+    assert "compared with only 499 held-out images" in warning
+
+
 def test_the_answer_lists_searched_parameters_first_and_ends_with_the_next_commands(config: SweepConfig) -> None:
     events = [asked("0000", batch_size=32, sigma_begin=4.99, lr=2e-3), *trial("0000", 3.0, 1.4)[1:]]
     events.append(at(0, "sweep_ended", state="completed", hours=0.1))
@@ -205,11 +224,11 @@ def test_a_misleading_metric_is_a_warning_in_the_answer() -> None:
 def test_images_or_features_that_differ_from_the_start_are_refused(tmp_path: Path) -> None:
     records, experiment = Records(), Experiment(tmp_path)
     records.data, records.features = "images", {"cnn": "1", "randconv": "2"}
-    check_same_data(records, SharedData(images="images", features={"cnn": "1", "randconv": "2"}), experiment)
+    check_same_data(records, SharedData(data="images", features={"cnn": "1", "randconv": "2"}), experiment)
     with pytest.raises(InputError, match="not the images"):
-        check_same_data(records, SharedData(images="others", features={"cnn": "1", "randconv": "2"}), experiment)
+        check_same_data(records, SharedData(data="others", features={"cnn": "1", "randconv": "2"}), experiment)
     with pytest.raises(InputError, match=r"metrics of two feature sets do not compare"):
-        check_same_data(records, SharedData(images="images", features={"cnn": "3", "randconv": "2"}), experiment)
+        check_same_data(records, SharedData(data="images", features={"cnn": "3", "randconv": "2"}), experiment)
 
 
 @pytest.mark.parametrize(("value", "warned"), [(0.1, False), (0.5, True)])
