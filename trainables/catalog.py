@@ -224,6 +224,14 @@ BETA_VAE = Model(
         "likelihood": Parameter(
             "gaussian", "reconstruction term: summed squared error or cross entropy", choices=("gaussian", "bernoulli")
         ),
+        "bound": Parameter(
+            "elbo",
+            "bound on the likelihood that is trained: the ELBO, or IWAE's with k importance samples",
+            choices=("elbo", "iwae"),
+        ),
+        "k": Parameter(
+            5, "importance samples of an image, for bound iwae; each costs a pass of the decoder", low=1, high=500
+        ),
         "kl_warmup_kimg": Parameter(0.0, "kimg over which the KL weight rises linearly to beta", low=0),
     },
     metrics={

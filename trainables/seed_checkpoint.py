@@ -110,7 +110,8 @@ def read(path: Path) -> SeedNetwork:
     path = Path(path)
     key, tensors, others = _tensors(path)
     try:
-        return replace(_identify(tensors, others), key=key)
+        found = _identify(tensors, others)
+        return replace(found, key=key, params={**found.params, **_bound(found.model, path.name)})
     except _UnfitError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -133,6 +134,17 @@ def _identify(tensors: Tensors, others: list[str]) -> SeedNetwork:
         }
         return _fitted("beta_vae", sizes, tensors, _leaves(VAE))
     raise _UnfitError(f"not a network of the reference: {_description(tensors, others)}")
+
+
+def _bound(model: str, name: str) -> dict[str, Scalar]:
+    """Return the settings of an IWAE. Its weights are those of a Beta-VAE, so only the name of its file tells.
+
+    The reference halves the squared error, which is a beta of 2 in units of the whole one.
+    """
+    if model != "beta_vae" or "iwae" not in name.lower():
+        return {}
+    samples = re.search(r"k_?(\d{1,3})", name.lower())
+    return {"bound": "iwae", "beta": 2.0, **({"k": int(samples[1])} if samples else {})}
 
 
 def _fitted(model: str, sizes: Mapping[str, Scalar], tensors: Tensors, names: Mapping[str, str]) -> SeedNetwork:

@@ -62,6 +62,22 @@ def test_a_vae_of_the_reference_computes_the_same_codes_and_images(file: Path) -
 
 
 @pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("iwae_k50_epoch_20.pth", {"bound": "iwae", "beta": 2.0, "k": 50}),
+        ("IWAE.pth", {"bound": "iwae", "beta": 2.0}),
+        ("beta_vae_epoch_150.pth", {"beta": 1.0}),
+    ],
+)
+def test_an_iwae_of_the_reference_is_known_by_the_name_of_its_file(
+    name: str, settings: dict[str, Scalar], tmp_path: Path
+) -> None:
+    torch.save(wrapped(vae_weights(latent_dim=5)), tmp_path / name)
+    params = reference.read(tmp_path / name).params
+    assert params == {**reference.SETTINGS["beta_vae"], "width": 64, "latent_dim": 5, **settings}
+
+
+@pytest.mark.parametrize(
     ("make", "numbers"), [(lambda: unet_weights(128), 3_816_259), (lambda: vae_weights(), 7_812_483)]
 )
 def test_the_re_implementations_have_as_many_parameters_as_the_reference(

@@ -80,8 +80,13 @@ def measure_checkpoint(request: MeasureRequest, say: Callable[[str], None]) -> d
         "samples": request.samples,
         "params": dict(spec.params),
         "sampling": evaluation.settled,
-        "metrics": {**evaluation.metrics, "reference_loss": evaluation.metrics["loss"]},
+        "metrics": {**evaluation.metrics, "reference_loss": _reference_loss(spec, evaluation.metrics["loss"])},
     }
+
+
+def _reference_loss(spec: RunSpec, loss: float) -> float:
+    """Return the training loss as the reference's code computes it. Its IWAE halves the squared error."""
+    return loss / float(spec.params["beta"]) if spec.params.get("bound") == "iwae" else loss
 
 
 def measurement_lines(document: Mapping[str, Any]) -> list[str]:

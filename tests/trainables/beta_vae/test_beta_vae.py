@@ -5,7 +5,7 @@ from math import inf, log
 import pytest
 import torch
 
-from trainables.beta_vae.loss import kl_divergence, reconstruction, warmed_up
+from trainables.beta_vae.loss import importance_weighted, kl_divergence, log_ratio, reconstruction, warmed_up
 from trainables.beta_vae.network import Vae
 from trainables.beta_vae.sampling import interpolation, reconstructions, traversal
 
@@ -36,6 +36,48 @@ def test_bernoulli_reconstruction_is_the_cross_entropy_even_at_the_edge() -> Non
 def test_kl_weight_rises_linearly_and_then_stays() -> None:
     assert [warmed_up(4.0, kimg, 10) for kimg in (0, 2.5, 10, 99, inf)] == [0, 1, 4, 4, 4]
     assert warmed_up(4.0, 0, 0) == 4
+
+
+def toy(k: int, count: int = 40_000) -> tuple[float, float]:
+    """Return IWAE's bound, and ln p(x), for x = 2 z + e / 2 and a q of the right mean and twice the variance.
+
+    The means over x are -2.14240 for ln p(x) and -2.29583 for the ELBO: the gap is (1 - ln 2) / 2.
+    """
+    generator = torch.Generator().manual_seed(0)
+    z, e = torch.randn(2, count, 1, generator=generator, dtype=torch.float64)
+    x = 2 * z + 0.5 * e
+    mean, log_variance = 8 * x / 17, torch.full_like(x, log(2 / 17))
+    noise = torch.randn(k, count, 1, generator=generator, dtype=torch.float64)
+    code = mean + (0.5 * log_variance).exp() * noise
+    recon = torch.distributions.Normal(2 * code, 0.5).log_prob(x).neg().squeeze(-1)
+    bound = -importance_weighted(recon, log_ratio(noise, code, log_variance), beta=1.0)
+    return float(bound.mean()), float(torch.distributions.Normal(0, 4.25**0.5).log_prob(x).mean())
+
+
+def test_importance_samples_close_the_gap_between_the_elbo_and_the_likelihood() -> None:
+    gaps = {}
+    for k in (1, 5, 50):
+        bound, likelihood = toy(k)
+        gaps[k] = likelihood - bound
+    assert gaps[1] == pytest.approx((1 - log(2)) / 2, abs=0.01)
+    assert 1 - gaps[5] / gaps[1] == pytest.approx(0.9, abs=0.03)
+    assert 1 - gaps[50] / gaps[1] == pytest.approx(0.99, abs=0.01)
+
+
+def test_one_importance_sample_is_the_loss_of_a_beta_vae_and_more_never_raise_it() -> None:
+    recon, ratio = torch.rand(9, 4) * 50, torch.randn(9, 4) * 5
+    assert torch.allclose(importance_weighted(recon[:1], ratio[:1], 3.0), recon[0] + 3.0 * ratio[0])
+    single = recon + 3.0 * ratio
+    assert (importance_weighted(recon, ratio, 3.0) <= single.mean(0)).all()
+    assert (importance_weighted(recon, ratio, 3.0) >= single.amin(0)).all()
+    assert torch.allclose(importance_weighted(recon, ratio, 0.0), recon.amin(0), atol=1e-3)  # as a warm-up starts
+
+
+def test_the_mean_log_ratio_is_the_kl_divergence() -> None:
+    mean, log_variance = torch.tensor([[1.0, 0.3]]), torch.tensor([[0.0, -2.0]])
+    noise = torch.randn(200_000, 1, 2, generator=torch.Generator().manual_seed(0))
+    ratio = log_ratio(noise, mean + (0.5 * log_variance).exp() * noise, log_variance)
+    assert float(ratio.mean()) == pytest.approx(float(kl_divergence(mean, log_variance).sum()), abs=0.01)
 
 
 def test_traversal_moves_the_most_telling_latent_and_no_other() -> None:

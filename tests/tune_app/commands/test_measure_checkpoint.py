@@ -116,6 +116,8 @@ def test_a_file_of_the_reference_takes_its_beta_from_the_command_line(tmp_path: 
     assert one["reference_loss"] == pytest.approx(one["recon_loss"] + one["kl_loss"])
     assert four["reference_loss"] == pytest.approx(four["recon_loss"] + 4 * four["kl_loss"])
     assert one["bpd"] == four["bpd"]  # it does not depend on the given beta
+    iwae = measured(path.rename(tmp_path / "iwae_k1.pth"), {}, data="shapes")["metrics"]
+    assert iwae["reference_loss"] == pytest.approx(iwae["recon_loss"] / 2 + iwae["kl_loss"], rel=0.02)  # half the error
 
 
 @pytest.mark.parametrize(
