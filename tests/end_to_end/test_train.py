@@ -116,9 +116,9 @@ def test_a_training_is_one_wandb_run_that_an_interruption_does_not_split(album: 
         (run,) = server.runs.values()
         assert run.state == "finished"
         assert [row["epoch"] for row in run.history] == list(range(1, trained + 3))
-        assert {"train_loss", "recon_loss", "kl_loss", "beta_kl_loss"} <= run.history[0].keys()
+        assert {"train_loss", "epoch_loss", "recon_loss", "kl_loss", "beta_kl_loss"} <= run.history[0].keys()
         assert "kid" in run.history[-1]
-        assert any(name.startswith("media/images/samples") for name in run.files)
+        assert any(name.startswith("media/images/generated_samples") for name in run.files)
         assert run.config["beta"] == 4.0
     checkpoint = json.loads((place / "metrics.json").read_text())["checkpoint"]
     scored = cli("score", checkpoint, "--samples", "16", "--json")

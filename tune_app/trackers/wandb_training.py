@@ -39,10 +39,11 @@ def wandb_run(path: Path, config: Mapping[str, object], mode: str, say: Callable
     ) -> None:
         import wandb
 
-        row: dict[str, object] = {"epoch": epoch}
+        row: dict[str, object] = {"epoch": epoch, "epoch_loss": losses["loss"]}
         row.update({wandb_name(f"{TRAINING}{name}"): value for name, value in losses.items() if name.endswith("loss")})
         row.update({wandb_name(name): value for name, value in metrics.items()})
-        row.update({name: wandb.Image(str(picture)) for name, picture in pictures.items()})
+        for name, picture in pictures.items():
+            row["generated_samples" if name == "samples" else name] = wandb.Image(str(picture))
         with suppress(Exception):  # training goes on whatever happens to W&B
             run.log(row, step=epoch)
 
