@@ -32,7 +32,7 @@ def need(spec: RunSpec, sample_metrics: SampleMetrics | None, reading: Callable[
 
     Raise torch.OutOfMemoryError if a whole GPU is too small.
     """
-    from trainables.data.cache import cache_folder
+    from trainables.cache_folder import cache_folder
 
     reading = reading or gpu_memory
     small = replace(spec, sampling=spec.sampling[:1], samples=min(spec.samples, SAMPLES), nfe=min(spec.nfe, NFE))

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from trainables import precision
+from trainables.cache_folder import cache_folder
 from trainables.contract import SAMPLE_METRICS, ErrorParts, FeaturesError
 from trainables.data import ImageData
-from trainables.data.cache import cache_folder
 from trainables.data.images import PartName
 from trainables.files import write_file
 from trainables.locks import locked

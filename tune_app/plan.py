@@ -5,6 +5,8 @@ from math import ceil
 from typing import Any
 
 from trainables.catalog import MODELS
+from trainables.contract import DataSpec
+from trainables.image_distances import known_distances
 from tune_app.config.schema import SweepConfig
 
 
@@ -149,4 +151,11 @@ def _data_lines(config: SweepConfig) -> list[str]:
     if not MODELS[config.model].uses_images:
         return []
     data = config.data
-    return [f"  data {data.name}{f' {data.path}' if data.path else ''}, {data.resolution} x {data.resolution} pixels"]
+    lines = [f"  data {data.name}{f' {data.path}' if data.path else ''}, {data.resolution} x {data.resolution} pixels"]
+    known = known_distances(DataSpec(data.name, data.resolution, data.path)) if config.model == "ncsn" else None
+    if known:
+        lines.append(
+            f"  two training images are {known.median:.1f} apart (median), at most {known.largest:.1f}: "
+            "NCSNv2 takes the latter as sigma_begin"
+        )
+    return lines

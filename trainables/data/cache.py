@@ -2,10 +2,7 @@
 
 import json
 import logging
-import os
 import shutil
-import stat
-import tempfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -17,30 +14,19 @@ import torch
 from trainables.contract import DataError
 from trainables.data.images import Array, Decoded, ImageData, Pixels
 from trainables.files import UNFINISHED, new_folder
+from trainables.image_distances import pairwise_distances
 from trainables.locks import locked
 
-FORMAT = 1
+FORMAT = 2
 """Raise this number if old entries must not be read any more."""
 log = logging.getLogger(__name__)
 
 
-def cache_folder(given: Path | None = None) -> Path:
-    """Return `given`, else $TUNE_APP_CACHE, else ~/.cache/tune_app, else a private temporary folder."""
-    chosen = given or os.environ.get("TUNE_APP_CACHE")
-    if chosen:
-        folder = Path(chosen).resolve()
-        if _writable(folder):
-            return folder
-        raise DataError(f"cache folder {folder} cannot be written: set TUNE_APP_CACHE to one that can")
-    try:
-        home = Path("~/.cache/tune_app").expanduser()
-    except RuntimeError:  # the user has no home folder, as in some containers
-        return _private_folder()
-    return home if _writable(home) else _private_folder()
+def fetch(entry: Path, identity: str, decode: Callable[[], Decoded], path: str | None = None) -> ImageData:
+    """Return the data in the folder `entry`. Decode it into the folder first if it is missing or damaged.
 
-
-def fetch(entry: Path, identity: str, decode: Callable[[], Decoded]) -> ImageData:
-    """Return the data in the folder `entry`. Decode it into the folder first if it is missing or damaged."""
+    `path` is the folder of the images, if they come from one.
+    """
     data = _read(entry)
     if data is not None:
         return data
@@ -48,7 +34,7 @@ def fetch(entry: Path, identity: str, decode: Callable[[], Decoded]) -> ImageDat
         with locked(entry.with_suffix(".lock")):
             data = _read(entry)  # another process may have written it meanwhile
             if data is None:
-                _write(entry, identity, decode())
+                _write(entry, identity, decode(), path)
                 data = _read(entry)
     except OSError as error:
         raise DataError(
@@ -81,7 +67,7 @@ def _read(entry: Path) -> ImageData | None:
     return None
 
 
-def _write(entry: Path, identity: str, decoded: Decoded) -> None:
+def _write(entry: Path, identity: str, decoded: Decoded, path: str | None) -> None:
     """Write the entry. The caller holds its lock."""
     arrays = {name: np.ascontiguousarray(array) for name, array in decoded.arrays.items()}
     mean, variance = _moments(arrays["train"])
@@ -92,6 +78,8 @@ def _write(entry: Path, identity: str, decoded: Decoded) -> None:
         "variance": variance,
         "fingerprint": _digest({name: arrays[name] for name in ("train", "held_out")}, identity),
         "digest": _digest(arrays),
+        "path": path,
+        "distances": pairwise_distances(arrays["train"])._asdict(),
     }
     for old in (entry, *entry.parent.glob(f"{UNFINISHED}{entry.name}.*")):  # damaged, or left by a killed process
         shutil.rmtree(old, ignore_errors=True)
@@ -117,20 +105,3 @@ def _moments(images: Pixels) -> tuple[float, float]:
     values = np.arange(256) / 255
     mean = float(share @ values)
     return mean, float(share @ (values - mean) ** 2)
-
-
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK | os.X_OK)
-
-
-def _private_folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"tune_app-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
-        return folder
-    return Path(tempfile.mkdtemp(prefix="tune_app-"))  # another user took the name

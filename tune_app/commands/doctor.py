@@ -216,7 +216,7 @@ def _data() -> Row:
     from trainables.contract import DataError
 
     try:
-        from trainables.data.cache import cache_folder
+        from trainables.cache_folder import cache_folder
 
         folder = cache_folder() / "cifar10"
     except (ImportError, OSError, DataError) as error:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from trainables.cache_folder import cache_folder
+from trainables.catalog import MODELS
+from trainables.contract import DataError
 from trainables.files import write_file, write_json
 from tune_app.cluster import ray as ray_cluster
 from tune_app.cluster.ray import Cluster
@@ -48,6 +51,8 @@ def run_sweep(
     """
     check_writable(out)
     wandb_mode(config.wandb)
+    if MODELS[config.model].uses_images and not address:
+        _check_cache()
     path = config.data.path
     if path and not address and not Path(path).expanduser().is_dir():
         raise InputError(f"data: {path} is not a folder")
@@ -67,6 +72,14 @@ def run_sweep(
         except RayDiedError as error:
             _resume_after(error, experiment, address, recorded)
     return experiment
+
+
+def _check_cache() -> None:
+    """Raise InputError if the cache folder cannot be written, before Ray is started."""
+    try:
+        cache_folder()
+    except DataError as error:
+        raise InputError(f"{error.key}: {error}") from None
 
 
 def _write_files(

@@ -14,6 +14,15 @@ def test_vae_has_the_parameters_of_the_reference() -> None:
     assert sum(weight.numel() for weight in Vae(128, 64, resolution=32).parameters()) == 7_812_483
 
 
+def test_codes_are_drawn_with_the_standard_deviation_of_the_encoder() -> None:
+    net, x, noise = Vae(4, 8, resolution=16).eval(), torch.rand(2, 3, 16, 16), torch.randn(2, 4)
+    net.log_variance.bias.data.fill_(log(4))
+    net.log_variance.weight.data.zero_()
+    logits, mean, log_variance = net(x, noise)
+    assert torch.allclose(log_variance, torch.full((2, 4), log(4)))
+    assert torch.allclose(logits, net.logits(mean + 2 * noise), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("mean", "log_variance", "expected"), [(1, 0, 0.5), (0, log(4), 0.8068528), (0.3, -2, 0.6126676), (0, 0, 0)]
 )

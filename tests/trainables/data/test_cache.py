@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from tests.trainables.data.album import album, spec
+from trainables.cache_folder import cache_folder
 from trainables.contract import DataError, DataSpec
 from trainables.data import load, sources
-from trainables.data.cache import cache_folder
 from trainables.files import UNFINISHED
+from trainables.image_distances import known_distances
 
 
 def test_changed_folder_is_decoded_again(folder: Path, cache: Path) -> None:
@@ -114,6 +115,21 @@ def test_writing_to_an_image_stays_in_this_process(folder: Path, cache: Path) ->
     before.train.zero_()
     sources._load.cache_clear()
     assert torch.equal(load(spec(root), cache).train, kept)
+
+
+def test_the_distances_between_images_are_known_once_they_were_decoded(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNE_APP_CACHE", str(cache))
+    root = album(folder / "pets")
+    assert known_distances(spec(root)) is None
+    flat = load(spec(root), cache).train.flatten(1).double() / 255
+    expected = torch.pdist(flat)
+    found = known_distances(spec(root))
+    assert found
+    assert found.median == pytest.approx(float(expected.quantile(0.5)), rel=1e-6)
+    assert found.largest == pytest.approx(float(expected.max()), rel=1e-6)
+    assert known_distances(spec(folder / "others")) is None
 
 
 def test_cache_is_the_one_given_else_the_environments_else_at_home(
