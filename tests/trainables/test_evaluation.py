@@ -89,6 +89,24 @@ def test_kid_is_that_of_the_rounded_samples_to_the_held_out_images(model: Replay
     assert all(isinstance(value, float) for value in found.metrics.values())
 
 
+def test_a_network_is_evaluated_in_evaluation_mode(model: Replay, real: ImageData) -> None:
+    model.network.train()
+    evaluate(model, model.network, spec(samples=16), real, final=False, seed=5)
+    assert not model.network.training
+
+
+def test_samples_are_rounded_to_8_bits_and_not_cut_off(real: ImageData) -> None:
+    class Gray(Replay):
+        def sample(self, network: nn.Module, count: int, *_: object) -> Tensor:
+            return torch.full((count, 3, 16, 16), 199.6 / 255)
+
+    gray = Gray(real.test)
+    found = evaluate(gray, gray.network, spec(samples=16), real, final=False, seed=5)
+    shown = np.asarray(Image.open(BytesIO(found.pictures["samples"])))
+    assert 200 in shown
+    assert 199 not in shown
+
+
 def test_best_setting_wins_and_the_curve_holds_all(model: Replay, real: ImageData) -> None:
     settings: Settings = ({"noise": 0.1}, {"noise": 0.0}, {"noise": 0.05})
     found = evaluate(model, model.network, spec(settings), real, final=False, seed=0)

@@ -100,6 +100,16 @@ def test_adam_takes_its_decays_from_the_parameters() -> None:
     assert (group["betas"], group["weight_decay"]) == ((0.5, 0.9), 0.01)
 
 
+def test_the_average_takes_in_the_weights_after_the_step() -> None:
+    run = tiny_run("ncsn", ema=0.75, ema_warmup=False)
+    before = [weight.clone() for weight in run.network.parameters()]
+    run.train(8)
+    averages = run.evaluated_network().parameters()
+    for old, new, average in zip(before, run.network.parameters(), averages, strict=True):
+        torch.testing.assert_close(average, 0.75 * old + 0.25 * new)
+    assert any(not torch.equal(old, new) for old, new in zip(before, run.network.parameters(), strict=True))
+
+
 @KINDS
 def test_the_seed_alone_fixes_a_run(kind: str) -> None:
     first, again, other = (tiny_run(kind, seed=seed) for seed in (1, 1, 2))

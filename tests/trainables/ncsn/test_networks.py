@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import pi
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -71,6 +73,17 @@ def test_the_residual_network_uses_the_noise_level_and_every_pixel() -> None:
     corner = net(x, column(0.3, 0.3))[:, :, -1, -1]
     assert not torch.allclose(corner[0], corner[1], atol=1e-6)
     assert [block.attention.heads for block in net.middle] == [1, 1]
+
+
+@pytest.mark.parametrize(("conditioning", "scale"), [("sigma", 30.0), ("log_sigma", 1.0)])
+def test_the_embedding_is_sine_and_cosine_of_the_level_at_frequencies_of_its_scale(
+    conditioning: str, scale: float
+) -> None:
+    embedding, sigma = NoiseEmbedding(conditioning), column(0.02, 1.0, 3.0)
+    assert embedding.frequencies.std() == pytest.approx(scale, rel=0.4)
+    level = sigma.flatten() if conditioning == "sigma" else sigma.flatten().log() / 4
+    angles = 2 * pi * level[:, None] * embedding.frequencies
+    assert torch.allclose(embedding(sigma), torch.cat([angles.sin(), angles.cos()], 1))
 
 
 @pytest.mark.parametrize("conditioning", ["sigma", "log_sigma"])

@@ -60,6 +60,11 @@ def test_the_real_images_count_once_for_a_value_and_cancel_in_a_difference() -> 
     assert difference == pytest.approx((0.2, 0.05))
 
 
+def test_without_the_parts_the_errors_of_two_trials_add_as_squares() -> None:
+    difference = values(trained("0000", 1.0), trained("0001", 1.2)).difference("0000", "0001")
+    assert difference == pytest.approx((0.2, 0.03))  # each .03 / sqrt(2)
+
+
 @pytest.mark.parametrize(("rivals", "critical"), [(1, 1.645), (2, 1.960), (4, 2.241)])
 def test_more_rivals_need_a_larger_difference(rivals: int, critical: float) -> None:
     assert values().threshold(rivals) == pytest.approx(critical, abs=0.001)
