@@ -4,8 +4,8 @@ python benchmarks/beta_trap.py
 
 The data are procedural shapes. The training loss is lowest near the lower bound of beta, whatever the model is worth.
 KID is best inside the range. The benchmark prints a table of means over the seeds. It exits with 1 unless the lowest
-loss lies in the lowest quarter of the range, the lowest KID lies inside the range, and the model that the loss picks has
-more than 1.3 times the lowest KID.
+loss lies in the lowest quarter of the range, the lowest KID lies inside the range, and the loss picks a model with more
+than 1.3 times the lowest KID.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 python benchmarks/stated_errors.py             200 sweeps of each kind, some minutes
 python benchmarks/stated_errors.py --json
 
-Features are Gaussian. A sweep takes the best five of 16 generators by one draw against held-out images, and the best of
-them by three draws against test images. In the kind `as before`, the re-evaluation uses the held-out images once more,
-and the error is that of the draws alone. In the kind `trained again`, each training of a setting gives another
+Features are Gaussian. A sweep takes the best five of 16 generators by one draw against real images, then the best by
+three draws against other real images. In the kind `as before`, the re-evaluation uses the same images once more, and
+the error is that of the draws alone. In the kind `trained again`, each training of a setting gives another
 generator, and the best two settings and a baseline are trained again with two other seeds.
 """
 
@@ -54,8 +54,8 @@ class Sweep:
         least, self._between, self._training = KINDS[kind]
         spread = torch.rand(TRIALS, generator=self._random) * self._between
         self.settings = [least + float(one) for one in spread]
-        self._held_out, test = Reference(self._draw(0.0, IMAGES), NO_UNIT), Reference(self._draw(0.0, IMAGES), NO_UNIT)
-        self._fresh = self._held_out if kind == "as before" else test
+        self._held_out, other = Reference(self._draw(0.0, IMAGES), NO_UNIT), Reference(self._draw(0.0, IMAGES), NO_UNIT)
+        self._fresh = self._held_out if kind == "as before" else other
         self._parts = kind != "as before"
         self.events: list[Event] = []
         self.shifts = [self._trained(setting) for setting in self.settings]

@@ -19,7 +19,7 @@ SAMPLE_METRICS = 2
 """Version of the sample metrics, which a sweep keeps to its end.
 
 1: the first 2,000 held-out images for everything, and every feature set standardised.
-2: all held-out images for the sweep, the test images for the re-evaluation, and Inception features as they are.
+2: one half of the held-out images for the sweep, the other for the re-evaluation, and Inception features as they are.
 """
 
 

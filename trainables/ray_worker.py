@@ -101,7 +101,7 @@ class Prepared(NamedTuple):
     scale: dict[str, float]
     """kid of corrupted real images, by corruption."""
     compared: dict[str, int]
-    """Number of real images that samples are compared with, in the sweep (`held_out`) and at its end (`test`)."""
+    """Number of real images that samples are compared with, in the `search` and in the `re-evaluation`."""
 
 
 def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool, version: int) -> Iterator[Any]:
@@ -126,7 +126,7 @@ def _prepare(spec: RunSpec, features: str, saved: bytes, fid: bool, version: int
 
     images = data.load(spec.data)
     made = sample_metrics.build_sample_metrics(images, features, saved=saved, fid=fid, version=version)
-    compared: dict[str, int] = {part.part: part.compared for part in (made, made.fresh) if part}
+    compared = {"search": made.compared, "re-evaluation": (made.fresh or made).compared}
     real = evaluation.real_images(images)
     return Prepared(images.fingerprint, made.fingerprints, made.cnn, real, made.scale, compared), made
 

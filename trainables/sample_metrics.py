@@ -29,9 +29,9 @@ from trainables.progress import report
 
 PAIRED = 5000
 """Images between which the mean distance is taken."""
-REFERENCE_IMAGES = 10_000
-"""Most images that samples are compared with: all of CIFAR-10's test images."""
 FIRST_VERSION_IMAGES = 2000
+FEWEST_IMAGES = 64
+"""Held-out images below which the re-evaluation uses those of the sweep: half of them would tell nothing."""
 CORRUPTED_IMAGES = 2000
 """Images that are corrupted for the scale of kid."""
 FID_IMAGES = 50_000
@@ -127,9 +127,9 @@ class SampleMetrics:
     part: PartName = "held_out"
     """The real images with which samples are compared, and on which the model is judged."""
     fresh: SampleMetrics | None = None
-    """The same for the re-evaluation, with the test images, which no decision of the sweep has seen.
+    """The same for the re-evaluation, with real images that no decision of the search has seen.
 
-    None if the experiment was started by a version that used the held-out images again.
+    None if there are too few images, or if a version that used the same images again started the experiment.
     """
 
     @property
@@ -179,29 +179,29 @@ def build_sample_metrics(
         "cnn": lambda: cnn.Cnn.load(saved) if saved else trained(data),
         "inception": lambda: Inception(Path(features.partition(":")[2]).expanduser()),
     }
-    held_out = data.held_out[: FIRST_VERSION_IMAGES if version == 1 else REFERENCE_IMAGES]
+    part: PartName = "held_out" if version == 1 or len(data.held_out) < FEWEST_IMAGES else "first_half"
+    real = data.held_out[:FIRST_VERSION_IMAGES] if version == 1 else data.part(part).images
     report("computing the features of the held-out images")
     everything = torch.cat([data.train, data.held_out]) if fid and main == "inception" else None
-    beside = Measure(makers[other](), held_out) if other else None
+    beside = Measure(makers[other](), real) if other else None
     as_they_are = NO_UNIT if main == "inception" and version > 1 else None
-    measure = Measure(makers[main](), held_out, everything, as_they_are)
-    corrupted = held_out[:CORRUPTED_IMAGES]
+    measure = Measure(makers[main](), real, everything, as_they_are)
+    corrupted = real[:CORRUPTED_IMAGES]
     scale = {name: measure.kid_of_corrupted(corrupted, corrupt) for name, corrupt in CORRUPTIONS.items()}
-    fresh = None if version == 1 else _against_test_images(data, measure, beside, everything)
-    return SampleMetrics(measure, beside, mean_distance(held_out), scale, fresh=fresh)
+    fresh = _against(data, "second_half", measure, beside, everything) if part == "first_half" else None
+    return SampleMetrics(measure, beside, mean_distance(real), scale, part, fresh)
 
 
-def _against_test_images(
-    data: ImageData, main: Measure, other: Measure | None, everything: Tensor | None
+def _against(
+    data: ImageData, part: PartName, main: Measure, other: Measure | None, everything: Tensor | None
 ) -> SampleMetrics:
-    """Return the metrics of the same feature sets, in the same units, against the test images."""
-    report("computing the features of the test images")
-    test = data.test[:REFERENCE_IMAGES]
+    """Return the metrics of the same feature sets, in the same units, against other real images."""
+    real = data.part(part).images
     return SampleMetrics(
-        Measure(main.features, test, everything, main.unit),
-        Measure(other.features, test, unit=other.unit) if other else None,
-        mean_distance(test),
-        part="test",
+        Measure(main.features, real, everything, main.unit),
+        Measure(other.features, real, unit=other.unit) if other else None,
+        mean_distance(real),
+        part=part,
     )
 
 

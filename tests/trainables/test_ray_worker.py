@@ -87,7 +87,7 @@ def test_checkpoints_are_at_rungs_and_at_least_checkpoint_kimg_apart(
     assert sum(trainable.step()["checkpoint"] is not None for _ in range(6)) == written
 
 
-def test_the_re_evaluation_compares_with_the_test_images_and_draws_anew(tmp_path: Path) -> None:
+def test_the_re_evaluation_compares_with_other_images_and_draws_anew(tmp_path: Path) -> None:
     spec = config("beta_vae", 1, tmp_path)["spec"]
     measure = build_sample_metrics(load(spec.data), "randconv")
     trial = Trial(spec, rungs=[spec.max_kimg], report_kimg=spec.max_kimg, sample_metrics=measure)

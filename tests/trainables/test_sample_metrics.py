@@ -23,7 +23,7 @@ from trainables.metrics.kid import NO_UNIT, Unit
 from trainables.sample_metrics import Measure, SampleMetrics, blurred, build_sample_metrics, mean_distance
 
 CPU = torch.device("cpu")
-REFERENCE = 800
+REFERENCE = 1000
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -67,7 +67,6 @@ def both(shapes: ImageData) -> SampleMetrics:
     """Return the sample metrics of the shapes on both feature sets. The trained one saw two epochs of 3,000 images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cnn, "IMAGES", 6000)
-        patch.setattr(sample_metrics, "REFERENCE_IMAGES", REFERENCE)
         found = cnn.train(shapes.train[:3000], shapes.train_factors[:3000], CPU)  # type: ignore[index]
         return build_sample_metrics(shapes, "randconv", saved=found.dump())
 
@@ -401,14 +400,28 @@ def test_every_distance_grows_with_noise_and_with_blur(both: SampleMetrics, shap
         assert by_blur[0][name] > 3 * by_blur[0][f"{name}_stderr"]
 
 
-def test_the_re_evaluation_has_the_test_images_in_the_unit_of_the_held_out_ones(shapes: ImageData) -> None:
+def test_the_re_evaluation_has_the_other_half_of_the_held_out_images_in_the_same_unit(shapes: ImageData) -> None:
     found = build_sample_metrics(shapes)
     samples = blurred(shapes.train[:300])
+    first, second = features(shapes.held_out[:1000]), features(shapes.held_out[1000:])
+    assert found.measure(samples).metrics["kid"] == pytest.approx(kid(features(samples), Reference(first)).value)
     assert found.fresh
-    expected = Reference(features(shapes.test), Unit.of(features(shapes.held_out)))
-    assert found.fresh.measure(samples).metrics["kid"] == pytest.approx(kid(features(samples), expected).value)
-    assert (found.part, found.fresh.part) == ("held_out", "test")
-    assert shapes.part("test").factors is not None
+    expected = kid(features(samples), Reference(second, Unit.of(first))).value
+    assert found.fresh.measure(samples).metrics["kid"] == pytest.approx(expected)
+    assert (found.part, found.fresh.part, found.compared) == ("first_half", "second_half", 1000)
+    for part, half in (("first_half", slice(1000)), ("second_half", slice(1000, None))):
+        images, factors = shapes.part(part)  # type: ignore[arg-type]
+        assert torch.equal(images, shapes.held_out[half])
+        assert factors is not None
+        assert shapes.factors is not None
+        assert torch.equal(factors, shapes.factors[half])
+
+
+def test_few_held_out_images_are_all_used_for_both() -> None:
+    data = coloured_data()
+    few = replace(data, held_out=data.held_out[:40], fingerprint="few")
+    found = build_sample_metrics(few)
+    assert (found.part, found.fresh, found.compared) == ("held_out", None, 40)
 
 
 def test_an_older_experiment_keeps_its_2000_held_out_images_for_both(shapes: ImageData) -> None:
@@ -426,8 +439,8 @@ def test_an_older_experiment_keeps_its_2000_held_out_images_for_both(shapes: Ima
 def test_inception_features_are_standardised_in_older_experiments_only(version: int, shapes: ImageData) -> None:
     samples, net = shapes.test[:100], Pretended(Path())
     found = build_sample_metrics(shapes, "inception:some/file.pth", version=version).measure(samples).metrics["kid"]
-    unit = NO_UNIT if version == 2 else None
-    assert found == pytest.approx(kid(net(samples), Reference(net(shapes.held_out), unit)).value)
+    unit, real = (None, shapes.held_out) if version == 1 else (NO_UNIT, shapes.held_out[:1000])
+    assert found == pytest.approx(kid(net(samples), Reference(net(real), unit)).value)
 
 
 # FID
@@ -461,7 +474,7 @@ def test_fid_is_the_distance_to_all_training_images_at_the_conventions_number() 
     net = Pretended(Path())
     everything = moments(net(torch.cat([data.train, data.held_out])))
     assert numbers["fid"] == pytest.approx(frechet_distance(everything, moments(net(samples))))
-    assert numbers["fd"] == pytest.approx(frechet_distance(moments(net(data.held_out)), moments(net(samples))))
+    assert numbers["fd"] == pytest.approx(frechet_distance(moments(net(data.held_out[:100])), moments(net(samples))))
     assert "fid" not in found.measure(samples[:49]).metrics
     assert "fid" in found.measure(samples[:50]).metrics
 

@@ -12,7 +12,7 @@ Array = npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
 
 
-PartName = Literal["held_out", "test"]
+PartName = Literal["held_out", "first_half", "second_half", "test"]
 
 
 class Part(NamedTuple):
@@ -53,8 +53,12 @@ class ImageData:
     """Factors of each test image."""
 
     def part(self, name: PartName) -> Part:
-        """Return the held-out images or the test images."""
-        return Part(self.test, self.test_factors) if name == "test" else Part(self.held_out, self.factors)
+        """Return all held-out images, one half of them, or the test images."""
+        if name == "test":
+            return Part(self.test, self.test_factors)
+        half = len(self.held_out) // 2
+        here = {"held_out": slice(None), "first_half": slice(half), "second_half": slice(half, None)}[name]
+        return Part(self.held_out[here], None if self.factors is None else self.factors[here])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ImageData) and self.fingerprint == other.fingerprint

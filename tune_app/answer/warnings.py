@@ -20,7 +20,7 @@ def sample_warnings(records: Records, winner: TrialResult | None, metric: str) -
 
 def few_images(compared: Mapping[str, int]) -> str:
     """Return a warning if samples are compared with few real images, else an empty string."""
-    few = [f"{count} {part.replace('_', '-')} images" for part, count in compared.items() if count < FEWEST_IMAGES]
+    few = [f"{count} real images in the {part}" for part, count in compared.items() if count < FEWEST_IMAGES]
     if not few:
         return ""
     return f"samples are compared with only {' and '.join(few)}: below {FEWEST_IMAGES}, kid hardly tells trials apart"

@@ -39,7 +39,7 @@ class SharedData:
     scale: dict[str, float] = field(default_factory=dict)
     """kid of corrupted real images, by corruption."""
     compared: dict[str, int] = field(default_factory=dict)
-    """Number of real images that samples are compared with, in the sweep (`held_out`) and at its end (`test`)."""
+    """Number of real images that samples are compared with, in the `search` and in the `re-evaluation`."""
     sample_metrics: ObjectRef | None = None
 
 

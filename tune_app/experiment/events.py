@@ -107,9 +107,9 @@ class SweepBegan(LoggedEvent):
     scale: Metrics = {}
     """kid of real images that were corrupted in some way, by the sweep's features: what a value of kid means."""
     compared: Annotated[dict[str, int], Expected("an object of whole numbers")] = {}
-    """Number of real images that samples are compared with, in the sweep (`held_out`) and at its end (`test`)."""
+    """Number of real images that samples are compared with, in the `search` and in the `re-evaluation`."""
     sample_metrics: Annotated[int, Field(ge=1), Expected("a whole number, 1 or more")] = 1
-    """Version of the sample metrics. 2 compares the re-evaluation with the test images."""
+    """Version of the sample metrics. 2 compares the re-evaluation with other images than the search."""
     identity: Text = ""
     """Random name of the experiment, which stays the same if its folder is renamed or copied."""
     hours: Annotated[NotNegative | None, Expected("a finite number, 0 or more")] = None

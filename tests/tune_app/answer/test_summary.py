@@ -193,9 +193,9 @@ def test_a_collapsed_winner_is_named_with_a_warning(config: SweepConfig, metrics
 
 
 def test_few_real_images_are_a_warning(config: SweepConfig) -> None:
-    compared = {"held_out": 499, "test": 500}
+    compared = {"search": 499, "re-evaluation": 500}
     (warning,) = summary(config, [started(compared=compared), *trial("0000", 3.0, 1.4)]).warnings
-    assert "compared with only 499 held-out images" in warning
+    assert "compared with only 499 real images in the search" in warning
 
 
 def test_the_answer_lists_searched_parameters_first_and_ends_with_the_next_commands(config: SweepConfig) -> None:
