@@ -12,7 +12,7 @@ import pytest
 
 from tests.events import changed, reported
 from tests.known_answers.searching import Params, Search, searched, space
-from tune_app.answer.importance import Importances, importances
+from tune_app.answer.importance import Share, importances
 from tune_app.config import SweepConfig
 from tune_app.experiment.events import Reported
 from tune_app.experiment.records import TrialRecord
@@ -64,7 +64,7 @@ def ruined(params: Params) -> float:
     return kid(params) + 10 * (params[DUMMY] > 4)
 
 
-def swept(folder: Path, metric: str, sampler: str, value: Callable[[Params], float]) -> Importances:
+def swept(folder: Path, metric: str, sampler: str, value: Callable[[Params], float]) -> dict[str, Share]:
     """Return the importances from the completed trials of a search on `metric`."""
     config = space(folder, SPACE.replace("METRIC", metric).replace("SAMPLER", sampler))
     found: Any = Search(config)
@@ -74,31 +74,31 @@ def swept(folder: Path, metric: str, sampler: str, value: Callable[[Params], flo
     records = [record(config, number, params, told) for number, (params, told) in enumerate(found.trials)]
     shares = importances(config, records)
     assert shares is not None
-    assert shares.shares.keys() == config.parameters.keys()
+    assert shares.keys() == config.parameters.keys()
     return shares
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_the_step_is_no_more_important_to_likelihood_than_a_dummy(folder: Path, sampler: str) -> None:
     found = swept(folder, "bpd", sampler, bpd)
-    assert found.shares["step_size"].share < max(0.2, found.chance)
-    assert {*list(found.shares)[:2]} == {"sigma_begin", "sigma_end"}
+    assert found["step_size"].share < max(0.2, found["step_size"].chance)
+    assert {*list(found)[:2]} == {"sigma_begin", "sigma_end"}
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_the_step_is_the_most_important_to_samples_and_the_dummy_stays_below(folder: Path, sampler: str) -> None:
     found = swept(folder, "kid", sampler, kid)
-    shares = found.shares
+    shares = found
     assert next(iter(shares)) == "step_size"
-    assert shares["step_size"].share > found.chance
+    assert shares["step_size"].share > shares["step_size"].chance
     assert shares["step_size"].share - shares["step_size"].sd > shares[DUMMY].share + shares[DUMMY].sd
     assert shares[DUMMY].share < 0.2
 
 
 def test_what_ruins_a_few_trials_is_not_what_makes_the_good_ones(folder: Path) -> None:
     found = swept(folder, "kid", "random", ruined)
-    assert next(iter(found.shares)) == "step_size"
-    assert found.shares["step_size"].share > 2 * found.shares[DUMMY].share
+    assert next(iter(found)) == "step_size"
+    assert found["step_size"].share > 2 * found[DUMMY].share
 
 
 def test_a_search_is_not_led_astray_by_a_parameter_that_decides_nothing(folder: Path) -> None:

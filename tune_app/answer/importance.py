@@ -1,7 +1,7 @@
 """Importance of each searched parameter, with its standard deviation."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from math import isfinite
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
@@ -22,36 +22,28 @@ from tune_app.experiment.records import TrialRecord
 
 LEAST_TRIALS = 8
 GOOD_TRIALS = 5
-DUMMIES = 40
-"""Random columns that show what share chance alone reaches."""
+SHUFFLES = 40
+"""Times that the values are shuffled among the trials, to see what share chance alone reaches."""
 CHANCE = 0.95
-DUMMY = "random column"
 
 
 @dataclass(frozen=True)
 class Share:
-    """A parameter's share of importance, and its standard deviation over bootstrap draws."""
+    """A parameter's share of importance, and what it is worth."""
 
     share: float
     sd: float
-
-
-@dataclass(frozen=True)
-class Importances:
-    """Shares of the searched parameters, which add up to 1, and what they are worth."""
-
-    shares: dict[str, Share]
-    """The largest first."""
+    """Standard deviation over bootstrap draws of the trials."""
     chance: float
-    """Share that a parameter without any effect exceeds in 5 of 100 sweeps. Below it, nothing is claimed."""
+    """Share that the parameter would exceed in 5 of 100 sweeps if it had no effect. Below it, nothing is claimed."""
 
 
-def importances(config: SweepConfig, records: Iterable[TrialRecord], *, rounds: int = 20) -> Importances | None:
-    """Return each parameter's share of importance by PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255).
+def importances(config: SweepConfig, records: Iterable[TrialRecord], *, rounds: int = 20) -> dict[str, Share] | None:
+    """Return each parameter's share of importance by PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255), largest first.
 
-    The shares are those of all completed trials, their standard deviations those over `rounds` bootstrap draws. Leave
-    out a parameter that took one value, or whose `when` held in fewer than LEAST_TRIALS trials. Return None if too few
-    trials completed or all ended alike.
+    The shares are those of all completed trials and add up to 1, their standard deviations those over `rounds`
+    bootstrap draws. Leave out a parameter that took one value, or whose `when` held in fewer than LEAST_TRIALS trials.
+    Return None if too few trials completed or all ended alike.
     """
     inside = [record for record in records if not lies_elsewhere(record.params, config.constants)]
     measured = [(_params(config, record), value) for record in inside if (value := _value(config, record)) is not None]
@@ -59,23 +51,27 @@ def importances(config: SweepConfig, records: Iterable[TrialRecord], *, rounds: 
         return None
     varied = [name for name in config.parameters if _varies([params[name] for params, _ in measured if name in params])]
     if not varied:
-        return Importances({}, 1.0)
+        return {}
     rng = np.random.default_rng(config.search.seed)
+    params, values = [params for params, _ in measured], [value for _, value in measured]
+    known = {name: distribution(config.parameters[name]) for name in varied}
     with _quiet():
-        known = {name: distribution(config.parameters[name]) for name in varied}
-        study = _study(known, measured)
+        study = _study(known, params, values)
         trials = study.get_trials(deepcopy=False)
         plain = _by_parameter(study, trials, varied)
-        total = sum(plain.values()) or 1.0
         draws = [[trials[i] for i in rng.integers(len(trials), size=len(trials))] for _ in range(rounds)]
         resampled = [_by_parameter(study, draw, varied) for draw in draws]
-        values = [value for _, value in measured]
-        dummies = [_of_a_random_column(rng.random(len(values)).tolist(), values) for _ in range(DUMMIES)]
-    sums = [sum(one.values()) or 1.0 for one in resampled]
-    sd = {name: float(np.std([one[name] / s for one, s in zip(resampled, sums, strict=True)])) for name in varied}
-    order = sorted(varied, key=lambda name: -plain[name])
-    chance = float(np.quantile(dummies, CHANCE)) / total
-    return Importances({name: Share(plain[name] / total, sd[name]) for name in order}, chance)
+        shuffled = [_by_parameter_of(_study(known, params, rng.permutation(values)), varied) for _ in range(SHUFFLES)]
+    total, sums = sum(plain.values()) or 1.0, [sum(one.values()) or 1.0 for one in resampled]
+    shares = {
+        name: Share(
+            share=plain[name] / total,
+            sd=float(np.std([one[name] / s for one, s in zip(resampled, sums, strict=True)])),
+            chance=float(np.quantile([one[name] for one in shuffled], CHANCE)) / total,
+        )
+        for name in varied
+    }
+    return dict(sorted(shares.items(), key=lambda item: -item[1].share))
 
 
 def _value(config: SweepConfig, record: TrialRecord) -> float | None:
@@ -99,20 +95,19 @@ def _varies(values: list[Scalar]) -> bool:
 
 
 def _study(
-    known: Mapping[str, BaseDistribution], measured: Iterable[tuple[Mapping[str, Scalar], float]]
+    known: Mapping[str, BaseDistribution], params: Iterable[Mapping[str, Scalar]], values: Iterable[float]
 ) -> optuna.Study:
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction="minimize")
-    for params, value in measured:
-        here = {name: params[name] for name in known if name in params}
-        study.add_trial(create_trial(params=here, distributions={name: known[name] for name in here}, value=value))
+    for one, value in zip(params, values, strict=True):
+        here = {name: one[name] for name in known if name in one}
+        study.add_trial(
+            create_trial(params=here, distributions={name: known[name] for name in here}, value=float(value))
+        )
     return study
 
 
-def _of_a_random_column(column: Sequence[float], values: Sequence[float]) -> float:
-    """Return the importance of a parameter that has nothing to do with the values."""
-    known: dict[str, BaseDistribution] = {DUMMY: FloatDistribution(0.0, 1.0)}
-    study = _study(known, [({DUMMY: one}, value) for one, value in zip(column, values, strict=True)])
-    return _by_parameter(study, study.get_trials(deepcopy=False), [DUMMY])[DUMMY]
+def _by_parameter_of(study: optuna.Study, names: Iterable[str]) -> dict[str, float]:
+    return _by_parameter(study, study.get_trials(deepcopy=False), names)
 
 
 def _by_parameter(study: optuna.Study, drawn: list[FrozenTrial], names: Iterable[str]) -> dict[str, float]:

@@ -34,7 +34,7 @@ from tune_app.experiment.records import Records, TrialRecord
 from tune_app.plan import plan_warnings
 
 if TYPE_CHECKING:
-    from tune_app.answer.importance import Importances
+    from tune_app.answer.importance import Share
 
 LEAST_COMPLETED = 8
 """Completed trials from which on importances are estimated."""
@@ -64,7 +64,7 @@ class Answer:
     """The winner's values that lie at a bound of their range."""
     disagreement: str | None
     """A sentence if the other feature set does not rank the winner among the best."""
-    importances: Importances | None
+    importances: dict[str, Share] | None
     """None if too few trials completed."""
 
 
@@ -188,7 +188,7 @@ def _answer(
     )
 
 
-def _importances(config: SweepConfig, records: Records) -> Importances | None:
+def _importances(config: SweepConfig, records: Records) -> dict[str, Share] | None:
     if records.counts["completed"] < LEAST_COMPLETED or config.metrics:
         return None
     from tune_app.answer.importance import importances  # imports optuna, which `status` does not need

@@ -19,7 +19,7 @@ from tune_app.experiment.records import TrialRecord
 from tune_app.formatting import clock, short
 
 if TYPE_CHECKING:
-    from tune_app.answer.importance import Importances
+    from tune_app.answer.importance import Share
 
 SCALE = {
     "blurred": "blurred",
@@ -45,6 +45,38 @@ def answer_lines(answer: Summary) -> list[str]:
     lines += _failure_lines(answer, experiment)
     lines += [f"warning: {warning}" for warning in answer.warnings]
     return [*lines, *_next_lines(answer, experiment)]
+
+
+def answer_sentences(answer: Summary) -> list[str]:
+    """Return the answer in up to three sentences: the winner, the trials that tie with it, the best baseline."""
+    if answer.best is None:
+        return ["No trial has reached a rung, so there is no best one."]
+    if answer.front:
+        names = " and ".join(metric.name for metric in answer.metrics)
+        return [
+            f"Trials {', '.join(one.trial for one in answer.front)} are on the front of {names}: no other is better."
+        ]
+    best, metric = answer.best, answer.metric.name
+    params = {name: best.params[name] for name in answer.searched if name in best.params}
+    sentences = [
+        f"Trial {best.trial} is the best ({best.source}): {_value(metric, best.value, best.stderr)}{_basis(best)} at "
+        f"{best.kimg:g} kimg, with {_assignments(params)}."
+    ]
+    if answer.answer is None:
+        return sentences
+    if tied := answer.answer.tied:
+        sentences.append(
+            f"Chance explains the difference to {'trial' if len(tied) == 1 else 'trials'} {', '.join(tied)}."
+        )
+    elif answer.answer.rechecked:
+        sentences.append("No other re-evaluated trial ties with it.")
+    baseline = answer.answer.baseline
+    if best.source == "baseline":
+        sentences.append("It is a baseline: the search has not found a better setting.")
+    elif baseline:
+        beaten = "" if baseline.beaten is not False else ", so the search has not beaten it beyond chance"
+        sentences.append(f"The best baseline is {_baseline(baseline, metric)}{beaten}.")
+    return sentences
 
 
 def exit_code(state: str) -> int:
@@ -213,17 +245,16 @@ def _budget_words(summary: Summary) -> str:
     return words if again == sweep else f"{words} (the sweep: {sweep['samples']} of {sweep['nfe']})"
 
 
-def _importance_line(importances: Importances | None) -> str:
+def _importance_line(importances: dict[str, Share] | None) -> str:
     """Return the shares that are larger than chance explains."""
     if importances is None:
         return "importance: too few trials to tell the parameters apart"
     clear = [
-        f"{name} {100 * one.share:.0f} ± {100 * one.sd:.0f} %"
-        for name, one in importances.shares.items()
-        if one.share > importances.chance
+        f"{name} {100 * one.share:.0f} ± {100 * one.sd:.0f} % (by chance {100 * one.chance:.0f} %)"
+        for name, one in importances.items()
+        if one.share > one.chance
     ]
-    chance = f"a parameter without effect reaches {min(100, 100 * importances.chance):.0f} % by chance"
-    return f"importance: {', '.join(clear) or 'no parameter stands out'} ({chance})"
+    return f"importance: {', '.join(clear) or 'chance explains that of every parameter'}"
 
 
 def _front_lines(summary: Summary, experiment: Experiment) -> list[str]:

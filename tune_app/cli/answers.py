@@ -1,4 +1,4 @@
-"""Commands about answers: best, list, sync."""
+"""Commands about answers: best, report, list, sync."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ import click
 from tune_app.cli.options import as_json, experiment_argument, find_in_out, out_option
 from tune_app.cli.output import show
 from tune_app.cli.root import cli
+from tune_app.errors import StorageError
 
 
 @cli.command()
@@ -22,6 +23,23 @@ def best(experiment: str, out: Path, as_json: bool) -> None:
 
     answer = sweep_answer(find(experiment, out))
     show(answer.as_json(), answer_lines(answer), as_json=as_json)
+
+
+@cli.command()
+@experiment_argument
+@find_in_out
+@as_json
+def report(experiment: str, out: Path, as_json: bool) -> None:
+    """Write report.html into EXP: its answer with charts, pictures and a table of all trials, for any browser."""
+    from tune_app.experiment.out_folder import find
+    from tune_app.report.page import write_report
+
+    known = find(experiment, out)
+    try:
+        write_report(known)
+    except OSError as error:
+        raise StorageError.of(error, known.folder) from error
+    show({"report": str(known.report)}, [f"report: {known.report}"], as_json=as_json)
 
 
 @cli.command("list")

@@ -27,7 +27,7 @@ from tune_app.driver.searcher import Searcher
 from tune_app.driver.session import Session
 from tune_app.driver.stopping import LeaveTune, Stopping
 from tune_app.driver.study import StudyWriter, rebuild_study
-from tune_app.errors import RayDiedError, StorageError, TuneAppError
+from tune_app.errors import RayDiedError, StorageError, TuneAppError, first_line
 from tune_app.experiment.changes import Changes
 from tune_app.experiment.events import SweepEnded, SweepResumed, SweepStarted, SweepState
 from tune_app.trackers.console import Quiet
@@ -35,6 +35,7 @@ from tune_app.trackers.wandb_process import wandb_process
 from tune_app.trackers.webhook import post_summary
 
 MOST_PENDING = 16
+log = logging.getLogger(__name__)
 
 
 def run_session(session: Session, console: Quiet, changes: Changes) -> None:
@@ -87,6 +88,8 @@ def _run(
             state = _end_state(session, stopping)
         finally:
             summary = _log_end(session, stopping, state)
+    if not stopping.interruption.broken:
+        _write_report(session, console)
     return summary
 
 
@@ -147,6 +150,21 @@ def _log_end(session: Session, stopping: Stopping, state: SweepState) -> Summary
         write_json(session.experiment.summary, summary.as_json())
         storage.remove(session.park_file)
     return summary
+
+
+def _write_report(session: Session, console: Quiet) -> None:
+    """Write the report. A sweep does not fail because of its report."""
+    if not session.records.searched:
+        return
+    try:
+        from tune_app.report.page import write_report
+
+        write_report(session.experiment)
+    except Exception as error:
+        log.debug("the report", exc_info=True)
+        console.note(f"the report could not be written: {first_line(error)}")
+    else:
+        console.note(f"report: {session.experiment.report}")
 
 
 def _run_tune(

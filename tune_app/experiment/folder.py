@@ -69,6 +69,11 @@ class Experiment:
         return self.folder / "real-images.png"
 
     @property
+    def report(self) -> Path:
+        """The answer as a page with charts, pictures and a table of all trials."""
+        return self.folder / "report.html"
+
+    @property
     def driver_log(self) -> Path:
         """Every line that the driver printed, with its time."""
         return self.folder / "driver.log"

@@ -13,7 +13,7 @@ from search_spaces.to_optuna import suggest
 from tests.events import changed, reported
 from tune_app.answer import importance
 from tune_app.answer.bounds import at_bounds
-from tune_app.answer.importance import Importances, Share, importances
+from tune_app.answer.importance import importances
 from tune_app.config.schema import SweepConfig
 from tune_app.experiment.events import Reported
 from tune_app.experiment.records import TrialRecord
@@ -64,7 +64,7 @@ def test_of_a_bowl_in_one_parameter_that_one_has_the_share_and_a_dummy_next_to_n
     config = sweep("branin", PLANE)
     whole = importances(config, drawn(config, count, bowl))
     assert whole is not None
-    found = whole.shares
+    found = whole
     assert [*found] == ["x1", "x2"]
     assert found["x2"].share < dummy
     assert found["x1"].share + found["x2"].share == pytest.approx(1)
@@ -76,7 +76,7 @@ def test_more_trials_make_it_surer() -> None:
     few, many = (importances(config, drawn(config, count, bowl)) for count in (12, 120))
     assert few is not None
     assert many is not None
-    assert many.shares["x1"].sd < few.shares["x1"].sd / 2
+    assert many["x1"].sd < few["x1"].sd / 2
 
 
 def test_a_parameter_without_effect_exceeds_chance_in_one_sweep_of_twenty() -> None:
@@ -88,7 +88,7 @@ def test_a_parameter_without_effect_exceeds_chance_in_one_sweep_of_twenty() -> N
         found = importances(config.model_copy(update={"search": config.search.model_copy(update={"seed": seed})}),
                             records, rounds=2)  # fmt: skip
         assert found is not None
-        above += sum(one.share > found.chance for one in found.shares.values())
+        above += sum(one.share > one.chance for one in found.values())
     assert above <= 6  # of 40; 2 are expected
 
 
@@ -129,9 +129,7 @@ def test_a_baseline_outside_the_space_does_not_count() -> None:
 def test_where_all_end_alike_or_nothing_varied_there_is_nothing_to_share() -> None:
     config = sweep("branin", PLANE)
     assert importances(config, drawn(config, 20, lambda params: 1.0)) is None
-    assert importances(config, [completed(i, {"x1": 0.0, "x2": 1.0}, float(i), {}) for i in range(9)]) == Importances(
-        {}, 1.0
-    )
+    assert importances(config, [completed(i, {"x1": 0.0, "x2": 1.0}, float(i), {}) for i in range(9)]) == {}
 
 
 def test_a_parameter_of_one_value_is_left_out() -> None:
@@ -141,7 +139,7 @@ def test_a_parameter_of_one_value_is_left_out() -> None:
         record.params["x2"] = 1.0
     found = importances(config, records)
     assert found is not None
-    assert found.shares == {"x1": Share(1.0, 0.0)}
+    assert found["x1"].share == 1.0
 
 
 @pytest.mark.parametrize("decides", ["sigma_begin", "num_scales", "arch", "step_size"])
@@ -156,10 +154,10 @@ def test_every_kind_of_parameter_is_found_to_decide(decides: str) -> None:
 
     found = importances(config, drawn(config, 120, value))
     assert found is not None
-    assert found.shares.keys() == NCSN.keys()
-    assert next(iter(found.shares)) == decides
-    assert found.shares[decides].share > found.chance
-    assert sum(one.share for one in found.shares.values()) == pytest.approx(1)
+    assert found.keys() == NCSN.keys()
+    assert next(iter(found)) == decides
+    assert found[decides].share > found[decides].chance
+    assert sum(one.share for one in found.values()) == pytest.approx(1)
 
 
 def test_a_conditional_parameter_is_judged_where_enough_trials_have_it() -> None:
@@ -171,15 +169,14 @@ def test_a_conditional_parameter_is_judged_where_enough_trials_have_it() -> None
     records = drawn(config, 60, value)
     found = importances(config, records)
     assert found is not None
-    assert found.shares["groups"].share > max(
-        found.shares[name].share for name in ("sigma_begin", "ema", "width", "step_size")
-    )
+    others = ("sigma_begin", "ema", "width", "step_size")
+    assert found["groups"].share > max(found[name].share for name in others)
     having = [record for record in records if "groups" in record.params]
     lacking = [record for record in records if "groups" not in record.params]
     for count, judged in ((7, False), (8, True)):
         found = importances(config, [*lacking, *having[:count]])
         assert found is not None
-        assert ("groups" in found.shares) is judged
+        assert ("groups" in found) is judged
 
 
 def test_a_setting_that_was_carried_out_outside_its_range_is_passed_over() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.events import asked, at, changed, ended, reported, started
-from tune_app.answer.importance import Importances, Share
+from tune_app.answer.importance import Share
 from tune_app.answer.summary import Answer, Summary, TrialResult, summarise
 from tune_app.answer.text import answer_lines
 from tune_app.config.load import load
@@ -102,12 +102,12 @@ def test_rungs_bounds_and_the_other_feature_set_are_judged(config: SweepConfig) 
 def test_an_importance_is_printed_only_if_it_exceeds_chance(config: SweepConfig) -> None:
     whole = summary(config, trial("0000", 1.0, 2.0))
     _, answer = parts(whole)
-    shares = Importances({"lr": Share(0.6, 0.1), "sigma_begin": Share(0.2, 0.25)}, chance=0.3)
+    shares = {"lr": Share(0.6, 0.1, 0.3), "sigma_begin": Share(0.2, 0.25, 0.3)}
     text = lines(replace(whole, answer=replace(answer, importances=shares)))
-    assert "importance: lr 60 ± 10 % (a parameter without effect reaches 30 % by chance)\n" in text
-    few = Importances({"lr": Share(0.1, 0.2)}, chance=1.4)
+    assert "importance: lr 60 ± 10 % (by chance 30 %)\n" in text
+    few = {"lr": Share(0.1, 0.2, 1.4)}
     text = lines(replace(whole, answer=replace(answer, importances=few)))
-    assert "importance: no parameter stands out (a parameter without effect reaches 100 % by chance)" in text
+    assert "importance: chance explains that of every parameter" in text
     assert "importance: too few trials" in lines(whole)
 
 
