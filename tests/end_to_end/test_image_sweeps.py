@@ -116,6 +116,7 @@ def test_the_best_settings_are_trained_again_with_other_seeds_and_bear_a_kill(cl
     means = [of_trainings[event["trial"]] for event in again if event["retrains"] == best["trial"]]
     assert best["trainings"] == pytest.approx(means)
     assert best["value"] == pytest.approx(sum(means) / 2)
+    assert "When each trial ran" in (found.folder / "report.html").read_text()
     assert (summary["trained_again"], sum(summary["trials"].values())) == (len(again), 4)
     storage = JournalStorage(JournalFileBackend(str(found.folder / "study.journal")))
     assert len(optuna.load_study(study_name=None, storage=storage).trials) == 4

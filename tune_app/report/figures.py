@@ -21,6 +21,8 @@ from tune_app.report.study import searched_values, study_of
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours that people without colour vision tell apart (Okabe and Ito). Lines differ in their dashes as well."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+GOOD_TO_BAD = [[0, "#3A9BDC"], [1, "#D55E00"]]
+"""Seen on a light and on a dark page."""
 SHOWN_TRIALS = 5
 FEWEST = 2
 
@@ -33,6 +35,8 @@ class Chart:
     text: str
     """What the chart shows, in words: for a person who cannot see it."""
     figure: go.Figure
+    small: bool = False
+    """True for a chart of which several fit side by side."""
 
 
 def charts(config: SweepConfig, records: Records, events: Sequence[Event], summary: Summary) -> list[Chart]:
@@ -65,6 +69,8 @@ def _parallel(config: SweepConfig, finished: Sequence[TrialRecord]) -> Iterator[
             continue
         figure = plot_parallel_coordinate(study_of(config, completed), params=varied, target_name=metric)
         figure.update_layout(title=None)
+        scale = {"colorscale": GOOD_TO_BAD, "reversescale": config.metric.goal == "maximize"}
+        figure.update_traces(line=scale, selector={"type": "parcoords"})
         text = f"{len(completed)} completed trials as lines over {metric} and {', '.join(varied)}. Drag along an axis "
         yield Chart(f"All trials side by side{title}", f"{text}to select trials.", figure)
 
@@ -87,11 +93,16 @@ def _slices(config: SweepConfig, finished: Sequence[TrialRecord]) -> Iterator[Ch
     completed = [record for record in finished if record.state == "completed"]
     if len(completed) < FEWEST:
         return
-    names = [name for name in config.parameters if any(name in searched_values(config, one) for one in completed)]
-    figure = plot_slice(study_of(config, completed), params=names, target_name=config.metric.name)
-    figure.update_layout(title=None, width=None)
-    text = f"{config.metric.name} of the completed trials against each of {', '.join(names)}."
-    yield Chart(f"{config.metric.name} against each parameter", text, figure)
+    study, metric = study_of(config, completed), config.metric.name
+    for name in config.parameters:
+        tried = [values[name] for one in completed if name in (values := searched_values(config, one))]
+        if len(set(map(str, tried))) < FEWEST:
+            continue
+        figure = plot_slice(study, params=[name], target_name=metric)
+        figure.update_layout(title=None)
+        figure.update_traces(marker={"color": COLOURS[0], "showscale": False, "size": 8})
+        text = f"{metric} of {len(tried)} completed trials against {name}."
+        yield Chart(f"{metric} against {name}", text, figure, small=True)
 
 
 def _importances(summary: Summary) -> Iterator[Chart]:

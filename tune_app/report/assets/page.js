@@ -16,6 +16,7 @@ function styled(figure) {
     font: { color: colour("--text"), family: "system-ui, sans-serif", size: narrow.matches ? 11 : 13 },
     margin: narrow.matches ? { l: 50, r: 15, t: 30, b: 50 } : { l: 70, r: 30, t: 40, b: 60 },
   });
+  layout.legend = narrow.matches ? { orientation: "h", y: -0.25 } : layout.legend;
   for (const axis of Object.keys(layout).filter((key) => /^[xy]axis/.test(key)).concat(["xaxis", "yaxis"])) {
     layout[axis] = Object.assign({ gridcolor: colour("--grid"), zerolinecolor: colour("--line"), automargin: true }, layout[axis]);
   }
