@@ -127,13 +127,23 @@ def stop(experiment: str, trial: str | None, out: Path, as_json: bool) -> None:
 @cli.command()
 @experiment_argument
 @find_in_out
+@click.option("--watch", is_flag=True, help="Show the running sweep until it ends, then its answer.")
 @as_json
-def status(experiment: str, out: Path, as_json: bool) -> None:
+def status(experiment: str, out: Path, watch: bool, as_json: bool) -> None:
     """Show the state of every trial of EXP."""
     from tune_app.answer.text import status_lines, sweep_status
+    from tune_app.experiment.lock import is_running
     from tune_app.experiment.out_folder import find
 
-    current = sweep_status(find(experiment, out))
+    if watch and as_json:
+        raise click.UsageError("--watch shows a table, and --json prints one document: choose one.")
+    known = find(experiment, out)
+    if watch and is_running(known.folder):
+        from tune_app.commands.watch import watch as stage
+
+        stage(known, make_console(quiet=False))
+        _finish(known, as_json=False)
+    current = sweep_status(known)
     show(current.as_json(), status_lines(current), as_json=as_json)
 
 

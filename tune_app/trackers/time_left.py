@@ -32,9 +32,11 @@ def _recheck_seconds(config: SweepConfig, records: Records) -> float:
         return 0.0
     once, again = config.evaluation, config.recheck
     settings = len(config.space.sampling_grid(FINAL_SETTINGS))
-    per_network_evaluation = median(seconds) / (settings * once.final_samples * once.nfe)
-    draws = again.draws * (again.samples * again.nfe + once.final_samples * once.nfe)
-    pilot = settings * min(again.samples, once.samples) * again.nfe if settings > 1 else 0
+    drawn_at_once = all(r.rungs[-1].metrics.get("nfe") == 1 for r in records.trials.values() if r.rungs)
+    nfe, more = (1, 1) if drawn_at_once else (once.nfe, again.nfe)  # a VAE's sample costs one evaluation
+    per_network_evaluation = median(seconds) / (settings * once.final_samples * nfe)
+    draws = again.draws * (again.samples * more + once.final_samples * nfe)
+    pilot = settings * min(again.samples, once.samples) * more if settings > 1 else 0
     left = again.trials + bool(config.baselines) + again.seeds * settings_trained_again(config)
     left -= sum(record.recheck is not None for record in records.trials.values())
     return max(0, left) * (draws + pilot) * per_network_evaluation
