@@ -3,6 +3,8 @@
 config = tune_app.load("ncsn_space.yaml", profile="laptop", set={"search.trials": 20})
 experiment = tune_app.run(config)
 experiment.best()
+model = tune_app.load_model("exported")   # a folder that `tune_app export` wrote
+images = model.sample(64, seed=0)
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trainables.saved_model import SavedModel
     from tune_app.config.schema import SweepConfig
     from tune_app.experiment.folder import Experiment
 
@@ -39,3 +42,15 @@ def run(config: SweepConfig, *, out: str | Path = "experiments", address: str | 
     from tune_app.driver.sweep import run_sweep
 
     return run_sweep(config, out=Path(out), address=address)
+
+
+def load_model(folder: str | Path) -> SavedModel:
+    """Return the model in a folder that `tune_app export` wrote. Raise InputError. Nothing in the folder is run."""
+    from trainables.checkpoint import CheckpointError
+    from trainables.saved_model import SavedModel
+    from tune_app.errors import InputError
+
+    try:
+        return SavedModel.load(Path(folder))
+    except CheckpointError as error:
+        raise InputError(str(error)) from None

@@ -1,4 +1,4 @@
-"""Commands about single models: train, score."""
+"""Commands about single models: train, score, sample, export."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trainables.catalog import MODELS
-from tune_app.cli.completion import complete_model, complete_parameter
+from tune_app.cli.completion import complete_experiment, complete_model, complete_parameter
 from tune_app.cli.options import Command, as_json, assigned, out_option, seed_option, wandb_option
 from tune_app.cli.output import say as print_lines
 from tune_app.cli.output import show, shown_progress
@@ -122,3 +122,66 @@ def score(as_json: bool, sets: tuple[str, ...], **options: Any) -> None:
     with shown_progress():
         document = measure_checkpoint(request, say=lambda line: print_lines([line], quiet=True))
     show(document, measurement_lines(document), as_json=as_json)
+
+
+source_argument = click.argument("source", metavar="EXP|CHECKPOINT", shell_complete=complete_experiment)
+experiments_option = click.option(
+    "--experiments",
+    type=click.Path(path_type=Path),
+    default="experiments",
+    show_default=True,
+    metavar="DIR",
+    help="Folder in which `latest` and names are looked up.",
+)
+trial_option = click.option("--trial", metavar="ID", help="A trial of EXP; default: its winner.")
+
+
+@cli.command()
+@source_argument
+@experiments_option
+@trial_option
+@click.option("--n", "count", type=click.IntRange(1, 100_000), default=64, show_default=True, help="Images to draw.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="samples.png",
+    show_default=True,
+    metavar="FILE",
+    help="A grid (.png), or the images as an array (.npz).",
+)
+@click.option("--each", type=click.Path(path_type=Path), metavar="DIR", help="Also write one file for each image.")
+@seed_option
+@click.option("--nfe", type=click.IntRange(min=1), help="Network evaluations for one image; default: the sweep's.")
+@click.option("--step-size", metavar="VALUE", help="Langevin step of an NCSN.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another sampling value, e.g. sampler=heun.")
+@click.option("--reconstruct", is_flag=True, help="Beta-VAE: also held-out images above their reconstructions.")
+@click.option("--traverse", is_flag=True, help="Beta-VAE: also one latent dimension in each row.")
+@click.option("--interpolate", is_flag=True, help="Beta-VAE: also the way from one image to another.")
+@as_json
+def sample(as_json: bool, sets: tuple[str, ...], step_size: str | None, **options: Any) -> None:
+    """Draw images from the winner of EXP, from one of its trials, or from CHECKPOINT. Needs no Ray."""
+    from tune_app.commands.sample import SampleRequest
+    from tune_app.commands.sample import sample as stage
+
+    flags = {"reconstruct": "reconstructions", "traverse": "traversal", "interpolate": "interpolation"}
+    pictures = tuple(name for flag, name in flags.items() if options.pop(flag))
+    given = {**assigned(sets), **({"step_size": step_size} if step_size else {})}
+    with shown_progress():
+        written = stage(SampleRequest(where=options.pop("source"), sampling=given, pictures=pictures, **options))
+    show({"files": [str(path) for path in written]}, [f"wrote {path}" for path in written], as_json=as_json)
+
+
+@cli.command()
+@source_argument
+@experiments_option
+@trial_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="New folder for the model.")
+@as_json
+def export(as_json: bool, source: str, experiments: Path, trial: str | None, out: Path) -> None:
+    """Write the winner of EXP into a folder that needs no sweep: weights, description, model card, sample images."""
+    from tune_app.commands.export import export as stage
+
+    with shown_progress():
+        folder = stage(source, experiments, trial, out)
+    lines = [f"exported to {folder}; its README.md shows how to load it"]
+    show({"folder": str(folder)}, lines, as_json=as_json)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,27 +48,15 @@ def measure_checkpoint(request: MeasureRequest, say: Callable[[str], None]) -> d
     InputError for a checkpoint, setting or data set that cannot be used.
     """
     path = request.checkpoint
-    place = _place(path)  # a missing file is named before torch is imported
+    with _refusals(path):
+        run, about = _load(request)
 
-    from trainables import checkpoint
-    from trainables import data as data_sets
-    from trainables.sample_metrics import build_sample_metrics
+        from trainables.sample_metrics import build_sample_metrics
 
-    try:
-        with storage.local(place) as folder:
-            about, load = _read_seed_checkpoint(path) if path.is_file() else _read_checkpoint(folder)
-        spec = _run_spec(about, request)
-        images = data_sets.load(spec.data)
-        run = load(spec)
+        spec, images = run.spec, run.data
         features, saved = _features(path)
         metrics = build_sample_metrics(images, features, saved=saved)
         evaluation = run.evaluate(final=True, sample_metrics=metrics)
-    except checkpoint.CheckpointError as error:
-        raise InputError(str(error)) from None
-    except DataError as error:
-        raise InputError(f"{error.key}: {error}") from None
-    except NonFiniteError as error:
-        raise TuneAppError(f"{path}: {error}") from None
     if path.is_file():
         say("note: the reference trains on all training images, including those held out here")
         if about["averaged"]:
@@ -82,6 +71,35 @@ def measure_checkpoint(request: MeasureRequest, say: Callable[[str], None]) -> d
         "sampling": evaluation.settled,
         "metrics": {**evaluation.metrics, "reference_loss": _reference_loss(spec, evaluation.metrics["loss"])},
     }
+
+
+def load_run(request: MeasureRequest) -> ImageRun:
+    """Return the run in a checkpoint, with its images. Raise InputError."""
+    with _refusals(request.checkpoint):
+        return _load(request)[0]
+
+
+def _load(request: MeasureRequest) -> tuple[ImageRun, Mapping[str, object]]:
+    path = request.checkpoint
+    place = _place(path)  # a missing file is named before torch is imported
+    with storage.local(place) as folder:
+        about, load = _read_seed_checkpoint(path) if path.is_file() else _read_checkpoint(folder)
+    return load(_run_spec(about, request)), about
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turn what is wrong with a checkpoint or its images into a sentence."""
+    from trainables import checkpoint
+
+    try:
+        yield
+    except checkpoint.CheckpointError as error:
+        raise InputError(str(error)) from None
+    except DataError as error:
+        raise InputError(f"{error.key}: {error}") from None
+    except NonFiniteError as error:
+        raise TuneAppError(f"{path}: {error}") from None
 
 
 def _reference_loss(spec: RunSpec, loss: float) -> float:

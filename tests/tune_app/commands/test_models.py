@@ -1,0 +1,195 @@
+"""Drawing from a trained model, and exporting it: the same images, and a sentence for everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+import tune_app
+from tests.events import asked, changed, ended, reported, started
+from trainables import checkpoint
+from trainables.trial import Trial
+from tune_app.cli.root import cli
+from tune_app.commands.export import export
+from tune_app.commands.model_source import trained_model
+from tune_app.commands.sample import SampleRequest, sample
+from tune_app.config.load import dump, load
+from tune_app.driver.trial_spec import run_spec
+from tune_app.errors import InputError
+from tune_app.experiment.folder import Experiment
+
+TINY = {
+    "ncsn": {"lr": 1e-3, "sigma_begin": 1.0, "sigma_end": 0.02, "num_scales": 10},
+    "beta_vae": {"lr": 1e-3, "beta": 0.05, "latent_dim": 6},
+}
+SETTINGS = {
+    "ncsn": {"fixed.width": 8, "fixed.groups": 2, "evaluation.nfe": 6},
+    "beta_vae": {"fixed.width": 8},
+}
+KIMG = 0.064
+
+
+@pytest.fixture(scope="module", params=["ncsn", "beta_vae"])
+def swept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Experiment]:
+    """Return an experiment with one completed trial and its checkpoint."""
+    model, folder = request.param, tmp_path_factory.mktemp("experiments")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNE_APP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        made = Experiment(folder / model)
+        (made.trials / "0000").mkdir(parents=True)
+        sizes = {"scheduler.max_kimg": KIMG, "scheduler.grace_kimg": KIMG, "evaluation.report_kimg": KIMG,
+                 "evaluation.final_samples": 16, "evaluation.samples": 16}  # fmt: skip
+        config = load(f"{model}_space.yaml", profile="laptop", set={**sizes, **SETTINGS[model]})
+        made.sweep_yaml.write_text(dump(config))
+        spec = run_spec(config, TINY[model], seed=3)
+        trial = Trial(spec, rungs=[KIMG], report_kimg=KIMG)
+        report = trial.advance()
+        name = checkpoint.name_at(trial.images)
+        trial.save(made.trial("0000") / name)
+        line = changed(
+            reported("0000", KIMG, "stop", **{name: v for name, v in report.metrics.items() if v == v}),
+            checkpoint=f"trials/0000/{name}", sampling=report.sampling,
+        )  # fmt: skip
+        events = [started(), asked("0000", **TINY[model]), line, ended("0000", kimg=KIMG)]
+        made.events.write_text("".join(json.dumps(event.as_json()) + "\n" for event in events))
+        yield made
+
+
+def request(swept: Experiment, out: Path, **changes: Any) -> SampleRequest:
+    fields = {"where": str(swept.folder), "experiments": swept.folder.parent, "trial": None, "count": 5, "seed": 1,
+              "nfe": None, "sampling": {}, "out": out}  # fmt: skip
+    return SampleRequest(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_the_exported_model_draws_the_same_images_in_a_fresh_process(swept: Experiment, tmp_path: Path) -> None:
+    folder = export(str(swept.folder), swept.folder.parent, None, tmp_path / "model")
+    ours = tune_app.load_model(folder).sample(5, seed=4)
+    assert ours.shape == (5, 3, 16, 16)
+    assert 0 <= float(ours.min()) < float(ours.max()) <= 1
+    assert torch.equal(ours, trained_model(str(swept.folder), swept.folder.parent).model.sample(5, seed=4))
+    assert not torch.equal(ours, tune_app.load_model(folder).sample(5, seed=5))
+    script = (
+        "import sys, hashlib, tune_app\n"
+        "images = tune_app.load_model(sys.argv[1]).sample(5, seed=4)\n"
+        "print(hashlib.sha256(images.numpy().tobytes()).hexdigest())"
+    )
+    fresh = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=True)
+    assert fresh.stdout.strip() == sha256(ours.numpy().tobytes()).hexdigest()
+
+
+def test_the_script_in_the_model_card_runs(swept: Experiment, tmp_path: Path) -> None:
+    folder = export(str(swept.folder), swept.folder.parent, "0000", tmp_path / "model")
+    card = (folder / "README.md").read_text()
+    (script,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    script = script.replace("PATH OF THIS FOLDER", str(folder)).replace("images.png", str(tmp_path / "images.png"))
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    with Image.open(tmp_path / "images.png") as picture:
+        assert picture.width > 100
+    assert "trial 0000" in card
+    assert "8,000 training images" in card
+    assert {path.name for path in folder.iterdir()} == {"README.md", "config.json", "model.safetensors", "samples.png"}
+
+
+def test_samples_come_as_a_grid_an_array_and_single_files(swept: Experiment, tmp_path: Path) -> None:
+    files = sample(request(swept, tmp_path / "grid.png", each=tmp_path / "single"))
+    assert files == [tmp_path / "grid.png", tmp_path / "single"]
+    singles = []
+    for path in sorted((tmp_path / "single").iterdir()):
+        with Image.open(path) as single:
+            singles.append(np.asarray(single))
+    sample(request(swept, tmp_path / "images.npz"))
+    array = np.load(tmp_path / "images.npz")["images"]
+    assert (array.shape, array.dtype) == ((5, 16, 16, 3), np.uint8)
+    assert np.array_equal(array, np.stack(singles))
+
+
+def test_pictures_of_a_beta_vae_are_drawn_beside_the_grid(swept: Experiment, tmp_path: Path) -> None:
+    asked_for = request(swept, tmp_path / "a.png", pictures=("reconstructions", "traversal", "interpolation"))
+    if swept.folder.name == "beta_vae":
+        assert [path.name for path in sample(asked_for)] == [
+            "a.png", "a-reconstructions.png", "a-traversal.png", "a-interpolation.png",
+        ]  # fmt: skip
+    else:
+        with pytest.raises(InputError, match="need a Beta-VAE"):
+            sample(asked_for)
+
+
+def test_a_sampling_value_replaces_that_of_the_sweep(swept: Experiment, tmp_path: Path) -> None:
+    given = request(swept, tmp_path / "a.npz", sampling={"step_size": "9"})
+    if swept.folder.name == "ncsn":
+        sample(given)
+        sample(request(swept, tmp_path / "b.npz", nfe=20))
+        sample(request(swept, tmp_path / "c.npz"))
+        drawn = [np.load(tmp_path / f"{name}.npz")["images"] for name in "abc"]
+        assert not np.array_equal(drawn[0], drawn[2])
+        assert not np.array_equal(drawn[1], drawn[2])
+    else:
+        with pytest.raises(InputError, match="no sampling parameter step_size"):
+            sample(given)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("sample", "EXP", "--out", "there.png"), "there.png exists already"),
+        (("sample", "EXP", "--out", "grid.gif"), "must end in .png or .npz"),
+        (("sample", "EXP", "--trial", "0007"), "--trial 0007: no such trial has reached a rung"),
+        (("sample", "nowhere"), "not an experiment folder"),
+        (("export", "EXP", "--out", "there.png"), "there.png exists already"),
+        (("export", "broken", "--out", "new"), "is not the description of an exported model"),
+        (("export", "EXP", "--trial", "x", "--out", "new"), "no such trial"),
+    ],
+)
+def test_what_is_wrong_is_a_sentence_and_nothing_is_overwritten(
+    swept: Experiment, command: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.png").write_bytes(b"mine")
+    Path("broken").mkdir()
+    Path("broken", "config.json").write_text("{}")
+    words_of = [str(swept.folder) if word == "EXP" else word for word in command]
+    result = CliRunner().invoke(cli, words_of)
+    assert isinstance(result.exception, InputError)
+    assert words in str(result.exception)
+    assert Path("there.png").read_bytes() == b"mine"
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": "gan"}, "there is no model 'gan'"),
+        ({"params": {"lr": 1e9}}, "lr must lie in"),
+        ({"params": {"depth": 3}}, "has no parameter 'depth'"),
+        ({"shape": [3, 16, 8]}, "is not that of images"),
+        ({"nfe": 0}, "nfe must be a whole number"),
+        ({"format": 9}, "it has format 9"),
+    ],
+)
+def test_a_changed_description_is_refused(
+    swept: Experiment, change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    folder = export(str(swept.folder), swept.folder.parent, None, tmp_path / "model")
+    about = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**about, **change}))
+    with pytest.raises(InputError, match=words):
+        tune_app.load_model(folder)
+
+
+def test_damaged_weights_are_refused(swept: Experiment, tmp_path: Path) -> None:
+    folder = export(str(swept.folder), swept.folder.parent, None, tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(InputError, match=r"model\.safetensors does not fit config\.json"):
+        tune_app.load_model(folder)

@@ -1,0 +1,161 @@
+"""A trained model that draws images without its sweep: from a run, or from a folder of weights and a description."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from trainables.beta_vae.task import BetaVae
+from trainables.catalog import MODELS
+from trainables.checkpoint import CheckpointError
+from trainables.contract import Scalar
+from trainables.evaluation import CHUNK
+from trainables.files import write_file, write_json
+from trainables.ncsn.task import Ncsn
+from trainables.precision import autocast, default_device
+from trainables.progress import report
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trainables.contract import ImageModel
+    from trainables.training import ImageRun
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FORMAT = 1
+MOST_CONFIG_BYTES = 1_000_000
+LARGEST_SIDE = 4096
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model with its averaged weights, and the sampling setting to use."""
+
+    name: str
+    """Name of the model in the catalog."""
+    params: Mapping[str, Scalar]
+    """Parameters of the training stage."""
+    sampling: Mapping[str, Scalar]
+    """Sampling setting."""
+    nfe: int
+    """Network evaluations for one image, of a model that takes more than one."""
+    shape: tuple[int, int, int]
+    """Channels, height and width of an image."""
+    mean: float
+    """Mean of all training pixels, in [0, 1]."""
+    variance: float
+    """Mean squared deviation of the training pixels from `mean`."""
+    model: ImageModel
+    network: nn.Module
+
+    @classmethod
+    def of_run(cls, run: ImageRun, sampling: Mapping[str, Scalar], nfe: int) -> SavedModel:
+        """Return the model of a trained run."""
+        channels, height, width = run.data.train.shape[1:]
+        return cls(
+            name=run.spec.model,
+            params=dict(run.spec.params),
+            sampling=dict(sampling),
+            nfe=nfe,
+            shape=(int(channels), int(height), int(width)),
+            mean=run.data.mean,
+            variance=run.data.variance,
+            model=run.model,
+            network=run.evaluated_network(),
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> SavedModel:
+        """Return the model that `save` wrote. Raise CheckpointError. Nothing in the folder is run."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_model
+
+        about = _described(Path(folder) / CONFIG)
+        params, shape = about["params"], tuple(about["shape"])
+        mean, variance = float(about["mean"]), float(about["variance"])
+        model = _built(about["model"], params, mean=mean, variance=variance, shape=shape)
+        try:
+            load_model(model.network, Path(folder) / WEIGHTS)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise CheckpointError(f"{Path(folder) / WEIGHTS} does not fit {CONFIG}: {error!s:.200}") from error
+        network = model.network.to(default_device()).eval()
+        return cls(about["model"], params, about["sampling"], about["nfe"], shape, mean, variance, model, network)
+
+    def save(self, folder: Path) -> None:
+        """Write the weights and the description into `folder`."""
+        from safetensors.torch import save
+
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.network.state_dict().items()}
+        write_file(folder / WEIGHTS, save(weights, metadata={"format": "pt"}))
+        about = {
+            "format": FORMAT,
+            "model": self.name,
+            "params": dict(self.params),
+            "sampling": dict(self.sampling),
+            "nfe": self.nfe,
+            "shape": list(self.shape),
+            "mean": self.mean,
+            "variance": self.variance,
+        }
+        write_json(folder / CONFIG, about)
+
+    def sample(self, count: int, *, seed: int = 0, nfe: int | None = None, **sampling: Scalar) -> Tensor:
+        """Return `count` images (count, C, H, W) in [0, 1] on the CPU: the same for the same seed on the same CPU.
+
+        `sampling` replaces values of the sampling setting.
+        """
+        device = next((weight.device for weight in self.network.parameters()), torch.device("cpu"))
+        generator, setting = torch.Generator(device).manual_seed(seed), {**self.sampling, **sampling}
+        chunks = []
+        with torch.inference_mode(), autocast(device):
+            for start in range(0, count, CHUNK):
+                report(f"sampling images: {start:,} of {count:,}")
+                size = min(CHUNK, count - start)
+                chunks.append(self.model.sample(self.network, size, setting, nfe or self.nfe, generator).float().cpu())
+        return torch.cat(chunks).nan_to_num(0.0).clamp(0, 1)
+
+
+def _built(
+    name: str, params: Mapping[str, Scalar], *, mean: float, variance: float, shape: tuple[int, ...]
+) -> ImageModel:
+    return Ncsn(params, mean=mean, variance=variance, shape=shape) if name == "ncsn" else BetaVae(params, shape=shape)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """Return the description in a config.json. Raise CheckpointError for anything but what `save` writes."""
+    try:
+        if path.stat().st_size > MOST_CONFIG_BYTES:
+            raise ValueError(f"it is longer than {MOST_CONFIG_BYTES} bytes")
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about["format"] != FORMAT:
+            raise ValueError(f"it has format {about['format']!r:.20}, and this version reads format {FORMAT}")
+        _check(about)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing: this is not the folder of an exported model") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not the description of an exported model: {error!s:.200}") from error
+    return dict(about)
+
+
+def _check(about: dict[str, Any]) -> None:
+    entry = MODELS.get(about["model"])
+    if entry is None or not entry.uses_images:
+        raise ValueError(f"there is no model {about['model']!r:.40}")
+    for part, stage in (("params", "training"), ("sampling", "sampling")):
+        known = {name: p for name, p in entry.parameters.items() if p.stage == stage}
+        for name, value in about[part].items():
+            if name not in known:
+                raise ValueError(f"{about['model']} has no parameter {name!r:.40}")
+            if complaint := known[name].complaint(value):
+                raise ValueError(f"{name} {complaint}")
+    channels, height, width = about["shape"]
+    if channels not in (1, 3) or height != width or not 1 <= int(height) <= LARGEST_SIDE:
+        raise ValueError(f"shape {about['shape']!r:.40} is not that of images")
+    if not isinstance(about["nfe"], int) or about["nfe"] < 1:
+        raise ValueError("nfe must be a whole number, 1 or more")
