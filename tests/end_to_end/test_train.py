@@ -19,7 +19,7 @@ from tune_app.cli.signals import stop_on_signal
 from tune_app.commands.train import TrainingInterruptedError, TrainRequest, resume_training, train_once
 from tune_app.commands.training_folder import TrainingFolder
 
-SMALL = {"latent_dim": "4", "width": "8", "batch_size": "16", "beta": "4.0"}
+SMALL = {"latent_dim": "4", "width": "8", "batch_size": "16", "beta": "4.0", "lr_decay": "cosine"}
 
 
 @pytest.fixture
@@ -66,7 +66,9 @@ def test_an_interrupted_and_resumed_training_gives_the_numbers_of_an_unbroken_on
     assert numbers(resumed) == numbers(whole)
     assert rows(place) == rows(Path(str(whole["folder"])))
     assert [row["epoch"] for row in rows(place)] == [1, 2, 3, 4, 5, 6]
-    assert {path.name for path in (place / "checkpoints").iterdir()} == {"beta_vae_epoch_6"}
+    (kept,) = (place / "checkpoints").iterdir()
+    assert kept.name == "beta_vae_epoch_6"
+    assert json.loads((kept / "about.json").read_text())["spec"]["max_kimg"] == 6 * 162 / 1000  # a tenth is held out
 
 
 def test_an_old_training_folder_keeps_its_network(tmp_path: Path) -> None:

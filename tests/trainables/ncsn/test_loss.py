@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainables.tiny import tiny_model, tiny_spec
 from trainables.ncsn.loss import dsm_loss, edm_weight
 from trainables.ncsn.noise_levels import geometric
 
@@ -56,3 +57,15 @@ def test_the_weighting_of_edm_is_that_of_its_denoiser() -> None:
     ours = dsm_loss(lambda _, __: -0.3 * x, x, level, noise) * edm_weight(sigma, variance)
     theirs = (sigma**2 + variance) / (sigma**2 * variance) * (guess - x).square().flatten(1).sum(1)
     torch.testing.assert_close(ours, theirs / 2)
+
+
+def test_weighting_changes_the_training_loss_and_leaves_the_held_out_loss() -> None:
+    x, runs = torch.rand(8, 3, 16, 16), []
+    for name in ("sigma2", "edm"):
+        model = tiny_model(tiny_spec("ncsn", sigma_begin=0.6, sigma_end=0.5, num_scales=1, weighting=name))
+        with torch.inference_mode():
+            loss = model.loss(model.network.eval(), x, 0, torch.Generator().manual_seed(0))["loss"]
+            runs.append((loss, model.judge(model.network, x, None, torch.Generator().manual_seed(0)).metrics))
+    (plain, held_out), (weighted, same) = runs
+    assert torch.allclose(weighted, plain * (1 + 0.5**2 * 12))
+    assert same == held_out
