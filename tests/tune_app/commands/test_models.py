@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,33 +74,37 @@ def request(swept: Experiment, out: Path, **changes: Any) -> SampleRequest:
     return SampleRequest(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def test_the_exported_model_draws_the_same_images_in_a_fresh_process(swept: Experiment, tmp_path: Path) -> None:
-    folder = export(str(swept.folder), swept.folder.parent, None, tmp_path / "model")
-    ours = tune_app.load_model(folder).sample(5, seed=4)
+@pytest.fixture(scope="module")
+def exported(swept: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(str(swept.folder), swept.folder.parent, "0000", tmp_path_factory.mktemp("exported") / "model")
+
+
+def test_an_exported_model_draws_the_images_of_its_trial(swept: Experiment, exported: Path) -> None:
+    ours = tune_app.load_model(exported).sample(5, seed=4)
     assert ours.shape == (5, 3, 16, 16)
     assert 0 <= float(ours.min()) < float(ours.max()) <= 1
     assert torch.equal(ours, trained_model(str(swept.folder), swept.folder.parent).model.sample(5, seed=4))
-    assert not torch.equal(ours, tune_app.load_model(folder).sample(5, seed=5))
-    script = (
-        "import sys, hashlib, tune_app\n"
-        "images = tune_app.load_model(sys.argv[1]).sample(5, seed=4)\n"
-        "print(hashlib.sha256(images.numpy().tobytes()).hexdigest())"
-    )
-    fresh = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=True)
-    assert fresh.stdout.strip() == sha256(ours.numpy().tobytes()).hexdigest()
+    assert not torch.equal(ours, tune_app.load_model(exported).sample(5, seed=5))
 
 
-def test_the_script_in_the_model_card_runs(swept: Experiment, tmp_path: Path) -> None:
-    folder = export(str(swept.folder), swept.folder.parent, "0000", tmp_path / "model")
-    card = (folder / "README.md").read_text()
+def test_the_script_in_the_model_card_draws_the_same_images_in_a_fresh_process(exported: Path, tmp_path: Path) -> None:
+    card = (exported / "README.md").read_text()
     (script,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    script = script.replace("PATH OF THIS FOLDER", str(folder)).replace("images.png", str(tmp_path / "images.png"))
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    script = script.replace("PATH OF THIS FOLDER", str(exported)).replace("images.png", str(tmp_path / "images.png"))
+    script += "import hashlib; print(hashlib.sha256(images.numpy().tobytes()).hexdigest())"
+    fresh = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    ours = tune_app.load_model(exported).sample(64, seed=0)
+    assert fresh.stdout.strip() == sha256(ours.numpy().tobytes()).hexdigest()
     with Image.open(tmp_path / "images.png") as picture:
         assert picture.width > 100
     assert "trial 0000" in card
     assert "8,000 training images" in card
-    assert {path.name for path in folder.iterdir()} == {"README.md", "config.json", "model.safetensors", "samples.png"}
+    assert {path.name for path in exported.iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "samples.png",
+    }
 
 
 def test_samples_come_as_a_grid_an_array_and_single_files(swept: Experiment, tmp_path: Path) -> None:
@@ -178,18 +183,16 @@ def test_what_is_wrong_is_a_sentence_and_nothing_is_overwritten(
         ({"format": 9}, "it has format 9"),
     ],
 )
-def test_a_changed_description_is_refused(
-    swept: Experiment, change: dict[str, Any], words: str, tmp_path: Path
-) -> None:
-    folder = export(str(swept.folder), swept.folder.parent, None, tmp_path / "model")
+def test_a_changed_description_is_refused(exported: Path, change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "model"))
     about = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**about, **change}))
     with pytest.raises(InputError, match=words):
         tune_app.load_model(folder)
 
 
-def test_damaged_weights_are_refused(swept: Experiment, tmp_path: Path) -> None:
-    folder = export(str(swept.folder), swept.folder.parent, None, tmp_path / "model")
+def test_damaged_weights_are_refused(exported: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "model"))
     (folder / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(InputError, match=r"model\.safetensors does not fit config\.json"):
         tune_app.load_model(folder)
