@@ -1,10 +1,11 @@
-"""Commands about answers: best, report, list, sync."""
+"""Commands about answers: best, report, compare, list, sync."""
 
 import sys
 from pathlib import Path
 
 import click
 
+from tune_app.cli.completion import complete_experiment
 from tune_app.cli.options import as_json, experiment_argument, find_in_out, out_option
 from tune_app.cli.output import show
 from tune_app.cli.root import cli
@@ -40,6 +41,21 @@ def report(experiment: str, out: Path, as_json: bool) -> None:
     except OSError as error:
         raise StorageError.of(error, known.folder) from error
     show({"report": str(known.report)}, [f"report: {known.report}"], as_json=as_json)
+
+
+@cli.command()
+@click.argument("experiments", metavar="EXP EXP...", nargs=-1, required=True, shell_complete=complete_experiment)
+@find_in_out
+@as_json
+def compare(experiments: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """Show the answers of several experiments side by side: best setting, its error, and what it cost."""
+    from tune_app.answer.side_by_side import side_by_side, side_by_side_lines
+    from tune_app.experiment.out_folder import find
+
+    if len(experiments) < 2:
+        raise click.UsageError("Name two experiments or more.")
+    found = side_by_side([find(one, out) for one in experiments])
+    show([one.as_json() for one in found], side_by_side_lines(found), as_json=as_json)
 
 
 @cli.command("list")

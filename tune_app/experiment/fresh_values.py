@@ -96,13 +96,7 @@ class FreshValues:
     def difference(self, trial: str, other: str) -> Estimate | None:
         """Return how much worse `other` is than `trial`, below 0 if it is better, or None if one has no value."""
         one, two = self.get(trial), self.get(other)
-        if one is None or two is None:
-            return None
-        worse = sign(self.metric) * (two.mean - one.mean)
-        if len(one.without_group) == len(two.without_group):
-            shared = [b - a for a, b in zip(one.without_group, two.without_group, strict=True)]
-            return Estimate(worse, sqrt(one.own_variance + two.own_variance + jackknife_variance(shared)))
-        return Estimate(worse, sqrt(one.estimate.stderr**2 + two.estimate.stderr**2))
+        return difference(one, two, self.metric) if one and two else None
 
     def ranked(self) -> list[TrialRecord]:
         """Return the trials in the order of their own training's value, the best first."""
@@ -141,6 +135,15 @@ class FreshValues:
 
     def _cost(self, value: FreshValue | None) -> float:
         return sign(self.metric) * value.mean if value else float("inf")
+
+
+def difference(one: FreshValue, two: FreshValue, metric: str) -> Estimate:
+    """Return how much worse `two` is than `one`. Both were compared with the same real images."""
+    worse = sign(metric) * (two.mean - one.mean)
+    if len(one.without_group) == len(two.without_group):
+        shared = [b - a for a, b in zip(one.without_group, two.without_group, strict=True)]
+        return Estimate(worse, sqrt(one.own_variance + two.own_variance + jackknife_variance(shared)))
+    return Estimate(worse, sqrt(one.estimate.stderr**2 + two.estimate.stderr**2))
 
 
 def fresh_estimate(record: TrialRecord, metric: str) -> Estimate | None:

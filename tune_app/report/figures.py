@@ -8,8 +8,10 @@ from datetime import datetime
 
 import plotly.graph_objects as go
 from optuna.visualization import plot_parallel_coordinate, plot_slice
+from plotly.colors import sample_colorscale
 
 from search_spaces.distributions import Scalar
+from trainables.catalog import sign
 from tune_app.answer.summary import Summary
 from tune_app.config.schema import SweepConfig
 from tune_app.experiment.events import Asked, Ended, Event, SweepEnded
@@ -37,6 +39,8 @@ class Chart:
     figure: go.Figure
     small: bool = False
     """True for a chart of which several fit side by side."""
+    brush: bool = False
+    """True if a person can select lines by dragging along an axis."""
 
 
 def charts(config: SweepConfig, records: Records, events: Sequence[Event], summary: Summary) -> list[Chart]:
@@ -69,10 +73,20 @@ def _parallel(config: SweepConfig, finished: Sequence[TrialRecord]) -> Iterator[
             continue
         figure = plot_parallel_coordinate(study_of(config, completed), params=varied, target_name=metric)
         figure.update_layout(title=None)
-        scale = {"colorscale": GOOD_TO_BAD, "reversescale": config.metric.goal == "maximize"}
-        figure.update_traces(line=scale, selector={"type": "parcoords"})
+        _recolour(figure, [float(one.value(metric) or 0.0) for one in completed], lower_is_better=sign(metric) > 0)
         text = f"{len(completed)} completed trials as lines over {metric} and {', '.join(varied)}. Drag along an axis "
-        yield Chart(f"All trials side by side{title}", f"{text}to select trials.", figure)
+        yield Chart(f"All trials side by side{title}", f"{text}to select trials.", figure, brush=True)
+
+
+def _recolour(figure: go.Figure, values: Sequence[float], *, lower_is_better: bool) -> None:
+    """Colour the lines, one for each value, from good to bad, so that both ends show on a light and on a dark page."""
+    scale = GOOD_TO_BAD if lower_is_better else [[0, GOOD_TO_BAD[1][1]], [1, GOOD_TO_BAD[0][1]]]
+    low, span = min(values), (max(values) - min(values)) or 1.0
+    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    for trace, value in zip(lines, values, strict=True):
+        trace.line.color = sample_colorscale(scale, [(value - low) / span])[0]
+        trace.line.width, trace.opacity = 1.8, 0.8
+    figure.update_traces(marker={"colorscale": scale, "reversescale": False}, selector={"mode": "markers"})
 
 
 def _branches(config: SweepConfig, records: Sequence[TrialRecord]) -> list[tuple[str, list[TrialRecord]]]:

@@ -23,18 +23,39 @@ function styled(figure) {
   return layout;
 }
 
+function inside(trace, box) {
+  const [left, right] = [Math.min(box.x0, box.x1), Math.max(box.x0, box.x1)];
+  const [low, high] = [Math.min(box.y0, box.y1), Math.max(box.y0, box.y1)];
+  return trace.x.every((x, index) => x < left || x > right || (trace.y[index] >= low && trace.y[index] <= high));
+}
+
+function select(place, event) {
+  const range = event && event.range;
+  const box = range && Object.keys(range).length >= 2
+    ? [{ x0: range.x[0], x1: range.x[1], y0: range.y[0], y1: range.y[1] }] : [];
+  const boxes = event && event.selections && event.selections.length ? event.selections : box;
+  const lines = place.data.map((trace, index) => (trace.mode === "lines" ? index : -1)).filter((index) => index >= 0);
+  const kept = lines.map((index) => boxes.every((box) => inside(place.data[index], box)));
+  place.dataset.selected = kept.filter(Boolean).length;
+  Plotly.restyle(place, { opacity: kept.map((keep) => (keep ? 0.8 : 0.06)) }, lines);
+}
+
 function draw() {
   for (const [id, figure] of Object.entries(figures)) {
     const place = document.getElementById(id);
-    const parallel = figure.data.some((trace) => trace.type === "parcoords");
-    const data = figure.data.map((trace) => Object.assign({}, trace, parallel ? {
-      labelfont: { color: colour("--text") }, tickfont: { color: colour("--text") }, rangefont: { color: colour("--text") },
-    } : {}));
+    const brush = place.classList.contains("brush");
     const layout = styled(figure);
-    if (parallel) {
-      layout.margin = narrow.matches ? { l: 45, r: 45, t: 60, b: 20 } : { l: 90, r: 90, t: 70, b: 30 };
+    if (brush) {
+      layout.dragmode = "select";
+      layout.newselection = { mode: "gradual" };
+      layout.annotations = (layout.annotations || []).map((note) => Object.assign({}, note, { font: { color: colour("--soft"), size: 11 } }));
     }
-    Plotly.react(place, data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
+    Plotly.react(place, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
+    if (brush && !place.dataset.listens) {
+      place.dataset.listens = "yes";
+      place.on("plotly_selected", (event) => select(place, event));
+      place.on("plotly_deselect", () => select(place, null));
+    }
   }
 }
 
