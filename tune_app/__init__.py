@@ -44,13 +44,18 @@ def run(config: SweepConfig, *, out: str | Path = "experiments", address: str | 
     return run_sweep(config, out=Path(out), address=address)
 
 
-def load_model(folder: str | Path) -> SavedModel:
-    """Return the model in a folder that `tune_app export` wrote. Raise InputError. Nothing in the folder is run."""
-    from trainables.checkpoint import CheckpointError
-    from trainables.saved_model import SavedModel
-    from tune_app.errors import InputError
+def open(where: str = "latest", *, out: str | Path = "experiments") -> Experiment:
+    """Return an experiment: a folder, a name under `out`, or `latest`. Raise InputError if there is none."""
+    from tune_app.experiment.out_folder import find
 
-    try:
-        return SavedModel.load(Path(folder))
-    except CheckpointError as error:
-        raise InputError(str(error)) from None
+    return find(where, Path(out))
+
+
+def load_model(where: str | Path, *, out: str | Path = "experiments", trial: str | None = None) -> SavedModel:
+    """Return a trained model: of a folder that `tune_app export` wrote, of a checkpoint, or of an experiment.
+
+    Of an experiment it is that of the winner, or of `trial`. Raise InputError. Nothing in a file is run.
+    """
+    from tune_app.commands.model_source import trained_model
+
+    return trained_model(str(where), Path(out), trial).model

@@ -82,10 +82,17 @@ def page(
 
 def _script_data(drawn: Sequence[Chart]) -> Markup:
     """Return the charts as JSON that may stand inside a script element."""
-    figures = {f"chart-{number}": json.loads(chart.figure.to_json()) for number, chart in enumerate(drawn)}
+    figures = {
+        f"chart-{number}": json.loads(chart.figure.to_json(), parse_float=_five_digits)
+        for number, chart in enumerate(drawn)
+    }
     for figure in figures.values():
         figure.get("layout", {}).pop("template", None)  # half of the page, and our style is in page.js
     return Markup(json.dumps(figures).replace("<", "\\u003c").replace("\u2028", "\\u2028"))  # noqa: S704
+
+
+def _five_digits(number: str) -> float:
+    return float(f"{float(number):.5g}")
 
 
 def _rows(experiment: Experiment, config: SweepConfig, records: Records) -> list[Row]:

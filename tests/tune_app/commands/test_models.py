@@ -24,7 +24,6 @@ from trainables import checkpoint
 from trainables.trial import Trial
 from tune_app.cli.root import cli
 from tune_app.commands.export import export
-from tune_app.commands.model_source import trained_model
 from tune_app.commands.sample import SampleRequest, sample
 from tune_app.config.load import dump, load
 from tune_app.driver.trial_spec import run_spec
@@ -83,7 +82,10 @@ def test_an_exported_model_draws_the_images_of_its_trial(swept: Experiment, expo
     ours = tune_app.load_model(exported).sample(5, seed=4)
     assert ours.shape == (5, 3, 16, 16)
     assert 0 <= float(ours.min()) < float(ours.max()) <= 1
-    assert torch.equal(ours, trained_model(str(swept.folder), swept.folder.parent).model.sample(5, seed=4))
+    assert torch.equal(ours, tune_app.load_model(swept.folder.name, out=swept.folder.parent).sample(5, seed=4))
+    result = tune_app.open(out=swept.folder.parent).best()
+    assert result
+    assert tune_app.load_model(swept.folder / str(result["checkpoint"])).sample(2, nfe=4).shape == (2, 3, 16, 16)
     assert not torch.equal(ours, tune_app.load_model(exported).sample(5, seed=5))
 
 
