@@ -68,7 +68,7 @@ def prepare_data(
         raise InputError("metric.name: kid_alt needs a second feature set, which needs images with labels")
     if warning := few_images(summary.compared):
         console.note(f"warning: {warning}")
-    return SharedData(**summary._asdict(), sample_metrics=sample_metrics)
+    return SharedData(*summary, sample_metrics)
 
 
 def check_same_data(records: Records, data: SharedData, experiment: Experiment) -> None:
