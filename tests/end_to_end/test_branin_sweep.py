@@ -135,7 +135,8 @@ def test_a_sweep_listens_on_loopback_alone_and_leaves_nothing_of_rays(folder: Pa
 
     (experiment,) = (folder / "experiments").iterdir()
     files = {path.relative_to(experiment).parts[0] for path in experiment.rglob("*")}
-    known = {"sweep.yaml", "manifest.json", "events.jsonl", "study.journal", "summary.json", "trials", "driver.log"}
+    known = {"sweep.yaml", "manifest.json", "events.jsonl", "study.journal", "summary.json", "trials", "driver.log",
+             "report.html"}  # fmt: skip
     assert files <= {".lock", *known}
     assert not [path for path in experiment.rglob("*") if path.suffix == ".pkl" or "experiment_state" in path.name]
     wait_until_gone(folder.parent.name)

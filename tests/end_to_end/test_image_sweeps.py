@@ -50,7 +50,7 @@ def sweep(cli: Cli, folder: Path, space: str, *settings: str, data: str) -> Swee
 
 
 def test_an_ncsn_sweep_searches_its_step_inside_each_evaluation_and_bears_a_kill(cli: Cli, folder: Path) -> None:
-    found = killed_and_resumed(cli, folder, "0001 at 0.128 kimg", ONE_WORKER, "recheck.trials=2")
+    found = killed_and_resumed(cli, folder, "ncsn_space.yaml", "0001 at 0.128 kimg", ONE_WORKER, "recheck.trials=2")
     assert_numbers_of_the_seed(found, folder, threads=max(1, CORES // 2))
     rungs = [event for event in found.of("reported") if event["rung"]]
     assert {len(event["curve"]) for event in rungs if event["kimg"] == 0.128} == {3}
@@ -97,7 +97,8 @@ def assert_measured_again(found: Sweep) -> None:
 
 
 def test_the_best_settings_are_trained_again_with_other_seeds_and_bear_a_kill(cli: Cli, folder: Path) -> None:
-    found = killed_and_resumed(cli, folder, "0005 asked (trial", "recheck.trials=2", "recheck.seeds=2")
+    changes = ("recheck.trials=2", "recheck.seeds=2")
+    found = killed_and_resumed(cli, folder, "beta_vae_space.yaml", "0005 asked (trial", *changes)
     asked = {event["trial"]: event for event in found.of("asked")}
     again = [event for event in asked.values() if event["source"] == "retraining"]
     counts = Counter(event["retrains"] for event in again)
@@ -122,10 +123,10 @@ def test_the_best_settings_are_trained_again_with_other_seeds_and_bear_a_kill(cl
     assert len(optuna.load_study(study_name=None, storage=storage).trials) == 4
 
 
-def killed_and_resumed(cli: Cli, folder: Path, line: str, *settings: str) -> Sweep:
+def killed_and_resumed(cli: Cli, folder: Path, space: str, line: str, *settings: str) -> Sweep:
     """Return a sweep whose driver was killed once it had printed `line`, and which was then resumed."""
     driver = subprocess.Popen(
-        [sys.executable, "-m", "tune_app", *command("ncsn_space.yaml", *settings)],
+        [sys.executable, "-m", "tune_app", *command(space, *settings)],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert driver.stdout

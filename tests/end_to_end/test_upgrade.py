@@ -30,7 +30,7 @@ BRANIN_ENDS = {
 NCSN_ASKED = {
     "batch_size": 16, "ema": 0.999, "arch": "unet", "width": 4, "groups": 8, "sigma_begin": 2.8602279898200833,
     "sigma_end": 0.018537003207431946, "num_scales": 19, "lr": 0.0014582691017089597,
-    "ladder": "uniform", "sampler": "langevin", "network": 1,
+    "ladder": "uniform", "sampler": "langevin", "flip": False, "network": 1,
 }  # fmt: skip
 
 

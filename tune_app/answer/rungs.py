@@ -4,10 +4,12 @@ The verdicts come from the log alone. Only trials that reached the end can be co
 is therefore judged by the few that it let through, whose ranks agree less than those of all trials would.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tune_app.experiment.events import Event, Reported
+from search_spaces.distributions import Scalar
+from tune_app.experiment.elsewhere import lies_elsewhere
+from tune_app.experiment.events import Asked, Event, Reported
 
 LEAST_TRIALS = 4
 PREDICTS = 0.5
@@ -27,12 +29,18 @@ class RungVerdict:
     """Trials that had reported at the last rung when this one was first trusted; None if it never was."""
 
 
-def rung_verdicts(events: Sequence[Event], rungs: Sequence[float], metric: str) -> list[RungVerdict]:
-    """Return a verdict on each of the ascending `rungs` but the last. A trial's first value at a rung counts."""
+def rung_verdicts(
+    events: Sequence[Event], rungs: Sequence[float], metric: str, constants: Mapping[str, Scalar]
+) -> list[RungVerdict]:
+    """Return a verdict on each of the ascending `rungs` but the last. A trial's first value at a rung counts.
+
+    A baseline that differs from `constants` lies outside the search space, and is left out.
+    """
+    outside = {one.trial for one in events if isinstance(one, Asked) and lies_elsewhere(one.params, constants)}
     values: dict[float, dict[str, float]] = {rung: {} for rung in rungs}
     trusted: dict[float, int] = {}
     for event in events:
-        if not isinstance(event, Reported) or not event.rung or event.kimg not in values:
+        if not isinstance(event, Reported) or not event.rung or event.kimg not in values or event.trial in outside:
             continue
         if event.trusted:
             trusted.setdefault(event.kimg, len(values[rungs[-1]]))

@@ -171,7 +171,7 @@ def _answer(
 ) -> Answer:
     metric, trials = config.metric.name, list(records.trials.values())
     rechecked = [record for record in ranked(trials, metric) if fresh.get(record.id)]
-    verdicts = rung_verdicts(events, config.rungs, metric)
+    verdicts = rung_verdicts(events, config.rungs, metric, config.constants)
     completed = winner.state == "completed"
     return Answer(
         kid_blurs=blurs(winner),

@@ -63,9 +63,10 @@ def largest(config: SweepConfig) -> Iterator[dict[str, Scalar]]:
         else:
             values = [*p.choices]
         choices.append([(name, value) for value in values])
+    outside = [baseline for baseline in config.baselines if lies_elsewhere(baseline, config.constants)]
     for point in product(*choices):
-        yield dict(point)
-    yield from (baseline for baseline in config.baselines if lies_elsewhere(baseline, config.constants))
+        for baseline in ({}, *outside):
+            yield {**dict(point), **baseline}
 
 
 def _kinds() -> list[str | None]:

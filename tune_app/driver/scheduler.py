@@ -1,12 +1,13 @@
 """The scheduler logs every result, checkpoint and failure that Tune receives, with ASHA's decision."""
 
 import time
-from collections.abc import Iterable, MutableSequence
+from collections.abc import Iterable, Mapping, MutableSequence
 from math import isfinite
 
 from ray.tune import Callback, Stopper
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from search_spaces.distributions import Scalar
 from trainables import storage
 from trainables.catalog import sign
 from trainables.files import write_file
@@ -20,6 +21,7 @@ from tune_app.driver.stopping import GRACE_SECONDS, LeaveTune, Stopping
 from tune_app.driver.trust import trust_rule
 from tune_app.driver.tune_trial import TuneTrial
 from tune_app.driver.worker_output import keep_worker_output
+from tune_app.experiment.elsewhere import lies_elsewhere
 from tune_app.experiment.events import Asked, Decision, Event, Failed, FailureKind, Reported, finite_or_null
 from tune_app.experiment.records import TrialRecord
 from tune_app.trackers.console import Quiet
@@ -32,17 +34,20 @@ def make_rung_book(session: Session) -> RungBook:
     """Return ASHA's rung book, filled from the log. Values are negated if higher is better."""
     config = session.config
     book = RungBook(config.rungs, config.scheduler.reduction_factor, trust_rule(config.scheduler.trust))
-    record_rungs(book, session.log.events, session.metric)
+    record_rungs(book, session.log.events, session.metric, config.constants)
     return book
 
 
-def record_rungs(book: RungBook, events: Iterable[Event], metric: str) -> None:
-    """Record the rung values of logged reports in the order of the log, without those of trainings with fresh seeds."""
-    retrainings: set[str] = set()
+def record_rungs(book: RungBook, events: Iterable[Event], metric: str, constants: Mapping[str, Scalar]) -> None:
+    """Record the rung values of logged reports in the order of the log.
+
+    Trainings with fresh seeds and baselines outside the search space are left out: they tell nothing of its trials.
+    """
+    left_out: set[str] = set()
     for event in events:
-        if isinstance(event, Asked) and event.retrains:
-            retrainings.add(event.trial)
-        if isinstance(event, Reported) and event.rung and event.trial not in retrainings:
+        if isinstance(event, Asked) and (event.retrains or lies_elsewhere(event.params, constants)):
+            left_out.add(event.trial)
+        if isinstance(event, Reported) and event.rung and event.trial not in left_out:
             value = event.metrics.get(metric)
             if value is not None:
                 book.record(event.trial, event.kimg, sign(metric) * value)
@@ -124,8 +129,8 @@ class SweepScheduler(FIFOScheduler):
                 if value is None:
                     return self._log_non_finite(record, f"{session.metric} is missing from the evaluation at {where}")
                 return self._log_non_finite(record, f"{session.metric} is {value} at {where}, not a finite number")
-            if record.retrains:
-                decision = "stop"  # it has a single rung, the last
+            if record.retrains or lies_elsewhere(record.params, session.config.constants):
+                decision = "stop" if kimg >= session.config.rungs[-1] else "continue"
             else:
                 baseline = record.source == "baseline"
                 verdict = self._book.report(record.id, kimg, sign(session.metric) * value, protected=baseline)

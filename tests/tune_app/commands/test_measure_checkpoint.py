@@ -28,10 +28,10 @@ SMALL: dict[str, Scalar] = {"width": 8, "batch_size": 16, "num_scales": 4, "grou
 
 @pytest.fixture(scope="module", autouse=True)
 def small_measures() -> Iterator[None]:
-    """Use the weight-free features and few images. Other tests cover the cnn features."""
+    """Use the weight-free features. Other tests cover the cnn features."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sample_metrics, "_pair", lambda features, *, labelled: ("randconv", ""))
-        patch.setattr(sample_metrics, "REFERENCE_IMAGES", 100)
+        patch.setattr(sample_metrics, "CORRUPTED_IMAGES", 100)
         patch.setattr(evaluation, "JUDGED_IMAGES", 64)
         sample_metrics.default_sample_metrics.cache_clear()
         yield

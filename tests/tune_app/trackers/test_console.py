@@ -52,8 +52,9 @@ def test_a_model_that_draws_a_sample_at_once_does_not_pay_for_more_evaluations()
     config = load("beta_vae_space.yaml", profile="laptop", set={"search.trials": 1, "recheck.seeds": 0})
     report = changed(reported("0000", 48.0, "stop", kid=0.1, nfe=1.0, evaluation_seconds=5.12), seconds=100.0)
     records = Records([asked("0000"), report, ended("0000", kimg=48.0)])
-    draws = 3 * (1000 + 512) / 100  # seconds for three draws, at 100 images a second
-    assert seconds_left(config, records, slots=1) == pytest.approx((3 + 1) * draws)
+    again = config.recheck
+    draws = again.draws * (again.samples + 512) / 100  # seconds, at 100 images a second
+    assert seconds_left(config, records, slots=1) == pytest.approx((again.trials + 1) * draws)
 
 
 @pytest.mark.parametrize("seeds", [0, 2])
