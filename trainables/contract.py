@@ -94,6 +94,8 @@ class Judgement(NamedTuple):
     metrics: dict[str, float]
     levels: list[dict[str, Scalar]]
     """See Evaluation."""
+    reconstructions: Tensor | None = None
+    """The images as the model reconstructs them, (N, C, H, W) in [0, 1], if it has an encoder."""
 
 
 class Run(Protocol):

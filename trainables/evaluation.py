@@ -94,6 +94,7 @@ def evaluate(
     metrics = {
         **best.metrics,
         **judged.metrics,
+        **(_of_reconstructions(subject, judged) if final else {}),
         "nfe": float(best.settled.get("nfe", 1)),
         "nonfinite": sum(drawn.nonfinite for drawn in tried) / (count * len(tried)),
         "evaluation_seconds": time.perf_counter() - began,
@@ -131,7 +132,7 @@ def _draw(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int
         with autocast(subject.device):
             x = subject.model.sample(subject.network, min(CHUNK, count - start), sampling, nfe, generator).float()
         nonfinite += int((~x.isfinite()).flatten(1).any(1).sum())
-        chunks.append((x.nan_to_num(0.0).clamp(0, 1) * 255).round().byte().cpu())
+        chunks.append(_eight_bits(x.nan_to_num(0.0)))
     return torch.cat(chunks), nonfinite
 
 
@@ -153,6 +154,20 @@ def _judge(subject: Subject, seed: int) -> Judgement:
         if not isfinite(value):
             raise NonFiniteError(f"held-out {name} is {value}: lower lr or clip gradients")
     return judged
+
+
+def _of_reconstructions(subject: Subject, judged: Judgement) -> dict[str, float]:
+    """Return the kid of the model's reconstructions of real images: what its decoder does to codes of real images."""
+    if judged.reconstructions is None:
+        return {}
+    real, _ = subject.data.part(subject.sample_metrics.part)
+    copies = _eight_bits(judged.reconstructions)
+    return {"kid_recon": subject.sample_metrics.main.kid_of_copies(real[: len(copies)], copies)}
+
+
+def _eight_bits(x: Tensor) -> Tensor:
+    """Return images as in a file: uint8, rounded."""
+    return (x.float().clamp(0, 1) * 255).round().byte().cpu()
 
 
 def real_images(data: ImageData) -> bytes:

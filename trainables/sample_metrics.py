@@ -67,7 +67,8 @@ class Measure:
         self._train = (
             None if train is None else moments(torch.cat([features(chunk) for chunk in torch.split(train, 1000)]))
         )
-        self.blurred = self.kid_of_corrupted(reference[:CORRUPTED_IMAGES], blurred)
+        some = reference[:CORRUPTED_IMAGES]
+        self.blurred = self.kid_of_copies(some, blurred(some))
 
     @property
     def label(self) -> str:
@@ -83,12 +84,12 @@ class Measure:
         """Return the kernel inception distance of sample features (m, d)."""
         return kid(features, self._reference)
 
-    def kid_of_corrupted(self, images: Tensor, corrupt: Callable[[Tensor], Tensor]) -> float:
-        """Return the kid of corrupted real images against other real images.
+    def kid_of_copies(self, images: Tensor, copies: Tensor) -> float:
+        """Return the kid of copies of real images (corrupted or reconstructed) against other real images.
 
-        An image resembles its own corruption, so the even images are compared with the odd ones, and vice versa.
+        An image resembles its own copy, so the even images are compared with the odd ones, and vice versa.
         """
-        sharp, soft = self.features(images), self.features(corrupt(images))
+        sharp, soft = self.features(images), self.features(copies)
         halves = [(soft[::2], sharp[1::2]), (soft[1::2], sharp[::2])]
         if len(images) < 2 * FEWEST:
             halves = [(soft, sharp)]
@@ -186,8 +187,8 @@ def build_sample_metrics(
     beside = Measure(makers[other](), real) if other else None
     as_they_are = NO_UNIT if main == "inception" and version > 1 else None
     measure = Measure(makers[main](), real, everything, as_they_are)
-    corrupted = real[:CORRUPTED_IMAGES]
-    scale = {name: measure.kid_of_corrupted(corrupted, corrupt) for name, corrupt in CORRUPTIONS.items()}
+    some = real[:CORRUPTED_IMAGES]
+    scale = {name: measure.kid_of_copies(some, corrupt(some)) for name, corrupt in CORRUPTIONS.items()}
     fresh = _against(data, "second_half", measure, beside, everything) if part == "first_half" else None
     return SampleMetrics(measure, beside, mean_distance(real), scale, part, fresh)
 

@@ -197,6 +197,7 @@ def test_a_beta_vae_sweep_on_a_folder_of_photographs(cli: Cli, folder: Path, pho
         "kid_stderr",
         "kid_alt",
         "kid_blurs",
+        "kid_recon",
         "fd",
         "bpd",
         "diversity",

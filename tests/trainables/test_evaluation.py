@@ -15,7 +15,7 @@ from trainables.contract import DataSpec, Evaluation, Grid, Judgement, NonFinite
 from trainables.data import ImageData, load
 from trainables.metrics import Reference, features, kid
 from trainables.pictures import png
-from trainables.sample_metrics import default_sample_metrics
+from trainables.sample_metrics import blurred, default_sample_metrics
 
 Settings = tuple[Mapping[str, Scalar], ...]
 
@@ -87,6 +87,22 @@ def test_kid_is_that_of_the_rounded_samples_to_the_held_out_images(model: Replay
     assert found.metrics["nonfinite"] == 0
     assert found.metrics["evaluation_seconds"] > 0
     assert all(isinstance(value, float) for value in found.metrics.values())
+
+
+def test_kid_of_reconstructions_is_measured_at_the_end_only(real: ImageData) -> None:
+    class Blurring(Replay):
+        def judge(self, network: nn.Module, x: Tensor, *_: object) -> Judgement:
+            return Judgement({}, [], blurred((x * 255).round().byte()) / 255)
+
+    model = Blurring(real.test)
+    early, late = (
+        evaluate(model, model.network, spec(samples=16), real, final=final, seed=5).metrics for final in (False, True)
+    )
+    assert "kid_recon" not in early
+    images = real.held_out[: evaluation.JUDGED_IMAGES]
+    even, odd = (features(blurred(images[start::2])) for start in (0, 1))
+    kids = kid(even, Reference(features(images[1::2]))).value, kid(odd, Reference(features(images[::2]))).value
+    assert late["kid_recon"] == pytest.approx(sum(kids) / 2)
 
 
 def test_a_network_is_evaluated_in_evaluation_mode(model: Replay, real: ImageData) -> None:

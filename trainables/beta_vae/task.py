@@ -131,7 +131,7 @@ class BetaVae(ImageModel):
             metrics |= self._bounds(network, x, generator, variance=float(errors[:half].mean()))
         if factors is not None:
             metrics |= disentanglement(mean.double().cpu().numpy(), factors[:, IDENTIFIED].numpy(), seed=0)
-        return Judgement(metrics, [])
+        return Judgement(metrics, [], torch.cat([vae.decode(part) for part in torch.split(mean, 256)]))
 
     def _bounds(
         self, network: nn.Module, x: Tensor, generator: torch.Generator, *, variance: float

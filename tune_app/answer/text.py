@@ -169,6 +169,8 @@ def _winner_lines(answer: Summary, winner: TrialResult, experiment: Experiment) 
         lines.append(_row("kid in blurs", f"{worth.kid_blurs:.3g} ({unit})"))
     if worth and worth.scale:
         known = {SCALE.get(name, name): value for name, value in worth.scale.items() if value is not None}
+        if (recon := winner.metrics.get("kid_recon")) is not None:
+            known["as the winner reconstructs them"] = recon
         lines.append(_row("for comparison", f"kid of real images: {_assignments(known)}"))
     if worth and worth.baseline:
         lines.append(_row("best baseline", _baseline(worth.baseline, answer.metric.name)))

@@ -234,7 +234,8 @@ def test_images_or_features_that_differ_from_the_start_are_refused(tmp_path: Pat
 @pytest.mark.parametrize(("value", "warned"), [(0.1, False), (0.5, True)])
 def test_the_winner_is_placed_beside_corrupted_real_images(config: SweepConfig, value: float, warned: bool) -> None:
     scale = {"blurred": 0.9, "halves_joined": 0.2, "phases_randomised": 0.3}
-    whole = summary(config, [started(scale=scale), *trial("0000", 1.0, value)])
+    whole = summary(config, [started(scale=scale), *trial("0000", 1.0, value, kid_recon=0.7)])
     text = lines(whole)
+    assert "(no picture left) 0.3, as the winner reconstructs them 0.7" in text
     assert "for comparison  kid of real images: blurred 0.9, two halves joined 0.2, random phases" in text
     assert ("in which no picture is left: look at the samples" in text) == warned
