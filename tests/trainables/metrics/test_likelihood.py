@@ -385,8 +385,8 @@ def test_beta_changes_neither_bpd_nor_kl_and_bernoulli_has_no_effective_beta() -
 def test_what_is_decoded_is_one_draw_of_the_code() -> None:
     vae = fixed_vae()
     beta_vae().judge(vae, images_around_grey([0.12]), None, seeded(0))
-    codes = torch.cat(vae.codes)
-    assert codes.shape == (COUNT, 3)
+    codes, means = torch.cat(vae.codes).split(COUNT)  # the bound's codes, then those of the reconstructions
+    assert codes.shape == means.shape == (COUNT, 3)
     noise = (codes - vae.means) / (0.5 * LOG_VARIANCE).exp()
     assert noise.mean(0).tolist() == pytest.approx([0, 0, 0], abs=0.13)
     assert noise.var(0).tolist() == pytest.approx([1, 1, 1], abs=0.2)
