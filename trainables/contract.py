@@ -59,7 +59,7 @@ class RunSpec:
 
 
 class ErrorParts(NamedTuple):
-    """What is known about the error of one metric, see Estimate in metrics/kid.py."""
+    """The parts of the error of one metric, see Estimate in metrics/kid.py."""
 
     samples: float
     """Standard error from the samples alone."""

@@ -24,7 +24,7 @@ PICTURES = ("reconstructions", "traversal", "interpolation")
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What to draw, from which model, and where to."""
+    """The images to draw, the model to draw from, and the files to write."""
 
     where: str
     experiments: Path

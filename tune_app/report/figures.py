@@ -35,7 +35,7 @@ class Chart:
 
     title: str
     text: str
-    """What the chart shows, in words: for a person who cannot see it."""
+    """The chart in words, for a person who cannot see it."""
     figure: go.Figure
     small: bool = False
     """True for a chart of which several fit side by side."""
