@@ -12,7 +12,7 @@ Array = npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
 
 
-PartName = Literal["held_out", "first_half", "second_half", "test"]
+PartName = Literal["held_out", "first_half", "second_half"]
 
 
 class Part(NamedTuple):
@@ -49,13 +49,9 @@ class ImageData:
     """Factors of each training image (shapes.FACTORS), int64 (N, 7). Only shapes have them."""
     factors: Tensor | None = None
     """Factors of each held-out image."""
-    test_factors: Tensor | None = None
-    """Factors of each test image."""
 
     def part(self, name: PartName) -> Part:
-        """Return all held-out images, one half of them, or the test images."""
-        if name == "test":
-            return Part(self.test, self.test_factors)
+        """Return all held-out images, or one half of them."""
         half = len(self.held_out) // 2
         here = {"held_out": slice(None), "first_half": slice(half), "second_half": slice(half, None)}[name]
         return Part(self.held_out[here], None if self.factors is None else self.factors[here])
