@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -136,6 +137,11 @@ class ImageModel(Protocol):
     """A model of images. Images are floats (B, C, H, W) in [0, 1], losses (B,) in nats or as named."""
 
     network: nn.Module
+    constant_from_kimg: float = inf
+    """The kimg from which `loss` no longer depends on kimg. Then a GPU may replay its steps as a recorded graph.
+
+    Set it only if `loss` reads nothing back from the device.
+    """
 
     def loss(self, network: nn.Module, x: Tensor, kimg: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the losses of each image, (B,) each. `loss` is the training loss after `kimg` (inf: no warm-up)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -16,7 +18,7 @@ from trainables.files import write_file
 if TYPE_CHECKING:
     from trainables.sample_metrics import SampleMetrics
 
-STEPS, SAMPLES, NFE = 3, 256, 8
+STEPS, SAMPLES, NFE = 5, 1024, 8
 
 
 class Need(NamedTuple):
@@ -50,6 +52,17 @@ def need(spec: RunSpec, sample_metrics: SampleMetrics | None, reading: Callable[
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_file(kept, dumps(measured))
     return measured
+
+
+def release() -> None:
+    """Give the GPU memory of the last trial of this process back, and start its peak again."""
+    if "torch" not in sys.modules or not sys.modules["torch"].cuda.is_initialized():
+        return
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
 
 
 def gpu_memory() -> Need:

@@ -1,9 +1,13 @@
 """The device of a run, and bfloat16 where the hardware has it."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from copy import deepcopy
 from functools import cache
+from math import inf, isfinite
 
 import torch
+from torch import nn
 
 
 def default_device() -> torch.device:
@@ -26,6 +30,48 @@ def autocast(device: torch.device | str) -> torch.autocast:
     """Return autocast to bfloat16 for convolutions and matrix products where that is faster. The rest stays float32."""
     kind = torch.device(device).type
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=has_native_bfloat16(kind))
+
+
+def memory_format(network: nn.Module, device: torch.device) -> torch.memory_format:
+    """Return the layout of a network's weights: channels last on a GPU, except where a norm would copy its input."""
+    grouped = any(isinstance(module, nn.GroupNorm | nn.InstanceNorm2d) for module in network.modules())
+    return torch.channels_last if device.type == "cuda" and not grouped else torch.contiguous_format
+
+
+def for_inference(network: nn.Module) -> nn.Module:
+    """Return a network that gives the same numbers under `autocast`, without casting its weights at each call.
+
+    It is `network` itself where autocast is off.
+    """
+    device = next(network.parameters()).device
+    if not has_native_bfloat16(device.type):
+        return network
+    copy = deepcopy(network)
+    for module in copy.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            module.bfloat16()
+    return copy
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Compute in float32 inside the block: no autocast, and no TensorFloat-32, which keeps 10 bits."""
+    kind = default_device().type
+    convolutions = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    products = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.autocast(kind, enabled=False), convolutions:
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = products
+
+
+@torch.no_grad()
+def all_finite(network: nn.Module) -> bool:
+    """Return True if every weight and buffer is finite."""
+    values = [value for value in network.state_dict().values() if value.is_floating_point()]
+    return isfinite(nn.utils.get_total_norm(values, inf))
 
 
 def usage(device: torch.device) -> dict[str, float]:

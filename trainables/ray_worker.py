@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 import ray
 from ray import tune
 
-from trainables import checkpoint, progress, storage
+from trainables import checkpoint, gpu_memory, progress, storage
 from trainables.catalog import MODELS
 from trainables.contract import NonFiniteError, RunSpec
 from trainables.cpus import cpus
 from trainables.trial import Recheck, Trial, images
 
 PARKED_SECONDS, WARM_SECONDS, PROGRESS_SECONDS = 0.2, 0.02, 0.2
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+"""On a GPU, unless `failures.checkpoint_kimg` is set: there a report may come every second."""
 BEGINS = "tune_app trial "
 """A worker prints this and the trial's id when it begins a trial, so that its output can be split by trial."""
 
@@ -45,6 +47,7 @@ class RayWorker(tune.Trainable):
         for stream in (sys.stdout, sys.stderr):
             print(f"{BEGINS}{config['trial']}", file=stream, flush=True)
         _check_gpu(config["spec"])
+        gpu_memory.release()
         self.trial = Trial(
             config["spec"],
             rungs=config["rungs"],
@@ -52,8 +55,9 @@ class RayWorker(tune.Trainable):
             sample_metrics=_shared(config["sample_metrics"]),
         )
         _restore(self.trial, config["checkpoints"])
-        self._saved = self.trial.images
+        self._saved, self._saved_at = self.trial.images, time.monotonic()
         self._least = images(config["checkpoint_kimg"] or 0)
+        self._least_seconds = SECONDS_BETWEEN_CHECKPOINTS if config["checkpoint_kimg"] is None and _has_gpu() else 0.0
         self._folder, self._park_file = config["folder"], config["park_file"]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -74,16 +78,22 @@ class RayWorker(tune.Trainable):
             return {"failed": str(error)}
         with suppress(OSError):  # a storage that does not answer is asked again at the next report
             self._parked = storage.exists(self._park_file)
-        due = report.rung or self._parked or self.trial.images - self._saved >= self._least
+        due = report.rung or self._parked or self._is_checkpoint_due()
         # a Report, because Tune would flatten a dict; our own checkpoint, because Tune's are not written atomically
         return {"report": report, "parked": self._parked, "checkpoint": self._save() if due else None}
+
+    def _is_checkpoint_due(self) -> bool:
+        """Return True if the last checkpoint is old enough, in images and in seconds."""
+        assert self.trial
+        old = self.trial.images - self._saved >= self._least
+        return old and time.monotonic() - self._saved_at >= self._least_seconds
 
     def _save(self) -> str:
         """Write a checkpoint and return its name."""
         assert self.trial
         name = checkpoint.name_at(self.trial.images)
         storage.save(storage.below(self._folder, name), self.trial.save)
-        self._saved = self.trial.images
+        self._saved, self._saved_at = self.trial.images, time.monotonic()
         return name
 
 
@@ -149,8 +159,6 @@ def recheck(
 
 def need(spec: RunSpec, sample_metrics: Any) -> tuple[float, str, float]:
     """Return the GPU memory of a run in GB, the GPU's name and its size."""
-    from trainables import gpu_memory
-
     measured = gpu_memory.need(spec, sample_metrics)
     return measured.gb, measured.gpu, measured.gpu_gb
 
@@ -171,9 +179,18 @@ def _shared(object_ref: Any) -> Any:
     return None if object_ref is None else ray.get(object_ref)
 
 
+def _gpus() -> list[str]:
+    """Return the GPUs that Ray gave this process."""
+    return ray.get_runtime_context().get_accelerator_ids()["GPU"] if ray.is_initialized() else []
+
+
+def _has_gpu() -> bool:
+    return bool(_gpus())
+
+
 def _check_gpu(spec: RunSpec) -> None:
     """Raise RuntimeError if Ray gave this process a GPU that torch cannot use. The trial would train on the CPU."""
-    given = ray.get_runtime_context().get_accelerator_ids()["GPU"] if ray.is_initialized() else []
+    given = _gpus()
     if not given or not MODELS[spec.model].uses_images:
         return
     import torch

@@ -114,9 +114,9 @@ class SavedModel:
         generator, setting = torch.Generator(device).manual_seed(seed), {**self.sampling, **sampling}
         chunks = []
         with torch.inference_mode(), autocast(device):
-            for start in range(0, count, CHUNK):
+            for start in range(0, count, CHUNK["cpu"]):
                 report(f"sampling images: {start:,} of {count:,}")
-                size = min(CHUNK, count - start)
+                size = min(CHUNK["cpu"], count - start)
                 chunks.append(self.model.sample(self.network, size, setting, nfe or self.nfe, generator).float().cpu())
         return torch.cat(chunks).nan_to_num(0.0).clamp(0, 1)
 

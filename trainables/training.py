@@ -1,5 +1,6 @@
 """Training of both image models: optimiser step, averaged weights, autocast, finite check, seeds."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -13,10 +14,15 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainables import precision
 from trainables.contract import Evaluation, ImageModel, NonFiniteError, RunSpec
+from trainables.cuda_graph import RecordedStep, on_side_stream
 from trainables.data import ImageData
 from trainables.evaluation import evaluate
 from trainables.learning_rate import learning_rate
 from trainables.sample_metrics import SampleMetrics, default_sample_metrics
+
+STEPS_BEFORE_RECORDING = 3
+"""Steps that run one kernel at a time, in which libraries allocate their workspaces and choose their kernels."""
+log = logging.getLogger(__name__)
 
 
 class ImageRun:
@@ -25,7 +31,7 @@ class ImageRun:
     def __init__(self, spec: RunSpec, model: ImageModel, data: ImageData, device: torch.device | None = None) -> None:
         self.spec, self.model, self.data = spec, model, data
         self.device = device or precision.default_device()
-        layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        layout = precision.memory_format(model.network, self.device)
         self.network = model.network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
         self.images = 0
         """Images seen."""
@@ -37,12 +43,18 @@ class ImageRun:
         self._batch_size, self._clip = int(params["batch_size"]), float(params["clip"])
         self._mean_loss = bool(params.get("mean_loss", False))
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        self._on_gpu = self.device.type == "cuda"
+        rate = learning_rate(params, 0, spec.max_kimg)
+        self._rate = torch.tensor(rate, device=self.device) if self._on_gpu else rate
+        """Learning rate. On a GPU a tensor, which a recorded step reads."""
+        self._rate_set = rate
         self._optimizer = torch.optim.Adam(
             trained,
-            lr=learning_rate(params, 0, spec.max_kimg),
+            lr=self._rate,
             betas=(float(params.get("adam_beta1", 0.9)), float(params.get("adam_beta2", 0.999))),
             weight_decay=float(params.get("weight_decay", 0.0)),
             fused=True,
+            capturable=self._on_gpu,
         )
         self._dropout = float(params.get("dropout", 0.0)) > 0
         flip = params.get("flip", False)
@@ -51,8 +63,14 @@ class ImageRun:
         self._ema = Ema(self.network, decay, warmup=bool(params["ema_warmup"])) if decay > 0 else None
 
         self._pixels = data.train.to(self.device)
-        self._order = DataOrder(len(data.train), seed_of(spec.seed, "data order"))
+        self._order = DataOrder(len(data.train), seed_of(spec.seed, "data order"), self.device)
         self._noise = torch.Generator(self.device).manual_seed(seed_of(spec.seed, "noise"))
+        self._names: list[str] = []
+        """Names of the losses."""
+        self._recorded: RecordedStep | None = None
+        self._eager_steps = 0
+        """Steps since the start or the last load_state."""
+        self._may_record = self._on_gpu and not self._dropout
 
     def train(self, images: int) -> dict[str, float]:
         """Train on `images` more images and return the mean of each loss. Raise NonFiniteError.
@@ -60,14 +78,15 @@ class ImageRun:
         Every batch is full. If the last batch goes beyond `images`, the next call trains that much less.
         """
         self.network.train()
-        totals: dict[str, Tensor] = {}
+        totals: Tensor | None = None
         began = self.images
         self._due += images
         while self.images < self._due:
-            for name, total in self.step(self._batch(self._batch_size)).items():
-                totals[name] = totals[name] + total if name in totals else total
-        if totals:
-            self._means = {name: float(total) / (self.images - began) for name, total in totals.items()}
+            losses = self._take_step(self._order.take(self._batch_size))
+            totals = losses.clone() if totals is None else totals.add_(losses)
+        if totals is not None:
+            means = [total / (self.images - began) for total in totals.tolist()]
+            self._means = dict(zip(self._names, means, strict=True))
             self._check_finite(self._means)
         return {**self._means, **precision.usage(self.device)}
 
@@ -91,10 +110,10 @@ class ImageRun:
         """Return the network to evaluate, in evaluation mode: averaged weights, or the trained weights if ema is 0."""
         return (self._ema.network if self._ema else self.network).eval()
 
-    def step(self, x: Tensor) -> dict[str, Tensor]:
-        """Take one optimiser step on images (B, C, H, W) in [0, 1].
+    def step(self, x: Tensor) -> Tensor:
+        """Take one optimiser step on images (B, C, H, W) in [0, 1], as far as it happens on the device.
 
-        Return the sum of each loss, still on the device.
+        Return the sum of each loss, (losses,), on the device. Nothing is read back, so the step can be recorded.
         """
         with precision.autocast(self.device), self._dropout_draws():
             losses = self.model.loss(self.network, x, self.images / 1000, self._noise)
@@ -104,19 +123,55 @@ class ImageRun:
         objective.backward()  # type: ignore[no-untyped-call]
         if self._clip > 0:
             nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(self.spec.params, self.images + len(x), self.spec.max_kimg)
         self._optimizer.step()
         if self._ema:
             self._ema.update(self.network)
-        self.images += len(x)
-        return {name: loss.detach().sum() for name, loss in losses.items()}
+        self._names = list(losses)
+        return torch.stack([loss.detach().sum() for loss in losses.values()])
+
+    def _take_step(self, indices: Tensor) -> Tensor:
+        """Take one step on the training images with these indices, and return the sum of each loss.
+
+        On a GPU the step is recorded as soon as all steps are alike, and replayed from then on.
+        """
+        self._prepare_step(len(indices))
+        if self._recorded:
+            losses = self._recorded(indices)
+        elif not self._may_record or self.images / 1000 < self.model.constant_from_kimg:
+            losses = self.step(self._batch(indices))
+        elif self._eager_steps < STEPS_BEFORE_RECORDING:
+            losses = on_side_stream(lambda chosen: self.step(self._batch(chosen)), indices)
+            self._eager_steps += 1
+        else:
+            self._optimizer.zero_grad(set_to_none=True)
+            try:
+                self._recorded = RecordedStep(lambda chosen: self.step(self._batch(chosen)), indices, self._noise)
+                losses = self._recorded(indices)
+            except RuntimeError as error:
+                log.warning("the training step cannot be a CUDA graph (%s), so it runs kernel by kernel", error)
+                self._may_record = False
+                losses = self.step(self._batch(indices))
+        self.images += len(indices)
+        return losses
+
+    def _prepare_step(self, count: int) -> None:
+        """Set the learning rate and the decay of the averages for the next step, on `count` images."""
+        rate = learning_rate(self.spec.params, self.images + count, self.spec.max_kimg)
+        if isinstance(self._rate, Tensor):
+            if rate != self._rate_set:
+                self._rate.fill_(rate)
+                self._rate_set = rate
+        else:
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+        if self._ema:
+            self._ema.next_step()
 
     def state(self) -> dict[str, Any]:
         """Return weights, averages, optimiser, generators and the position in the data, as tensors and plain data."""
         return {
             "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._optimizer_state(),
             "ema": self._ema.state() if self._ema else None,
             "order": self._order.state(),
             "noise": {"device": self.device.type, "generator": self._noise.get_state()},
@@ -129,6 +184,9 @@ class ImageRun:
         """Continue from `state`."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
+        for group in self._optimizer.param_groups:  # the state may come from another device
+            group["lr"], group["capturable"] = self._rate, self._on_gpu
+        self._recorded, self._eager_steps = None, 0
         if self._ema:
             self._ema.load_state(state["ema"])
         self._order.load_state(state["order"])
@@ -140,12 +198,17 @@ class ImageRun:
         else:  # a CPU's generator state means nothing to a GPU: go on with fresh noise
             self._noise.manual_seed(seed_of(self.spec.seed, f"noise after {self.images}"))
 
-    def _batch(self, count: int) -> Tensor:
-        indices = self._order.take(count).to(self.device, non_blocking=True)
-        x = self._pixels[indices].float() / 255  # (count, C, H, W)
+    def _optimizer_state(self) -> dict[str, Any]:
+        """Return the optimiser's state with the learning rate as a number, as every device reads it."""
+        state = self._optimizer.state_dict()
+        groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]
+        return {**state, "param_groups": groups}
+
+    def _batch(self, indices: Tensor) -> Tensor:
+        x = self._pixels[indices].float() / 255  # (B, C, H, W)
         if not self._flip:
             return x
-        flipped = torch.rand(count, 1, 1, 1, generator=self._noise, device=self.device) < 0.5
+        flipped = torch.rand(len(x), 1, 1, 1, generator=self._noise, device=self.device) < 0.5
         return torch.where(flipped, x.flip(-1), x)
 
     @contextmanager
@@ -163,7 +226,7 @@ class ImageRun:
         for name, mean in means.items():
             if not isfinite(mean):
                 raise NonFiniteError(f"{name} became {mean} before {self.images} images; lower lr or clip gradients")
-        if not all_finite(self.network):
+        if not precision.all_finite(self.network):
             raise NonFiniteError(f"a weight is no longer finite after {self.images} images; lower lr or clip gradients")
 
 
@@ -174,14 +237,31 @@ class Ema:
         self.network = deepcopy(network).requires_grad_(False)
         self.steps = 0
         self._decay, self._warmup = decay, warmup
+        device = next(network.parameters()).device
+        self._share = torch.zeros((), device=device) if device.type == "cuda" else None
+        """1 - d of the current step on a GPU, where a recorded step reads it."""
+        self._share_set = 0.0
+
+    def next_step(self) -> None:
+        """Count a step. Call it before `update`."""
+        self.steps += 1
+        if self._share is not None and self._share_set != 1 - self.decay():
+            self._share_set = 1 - self.decay()
+            self._share.fill_(self._share_set)
 
     def update(self, network: nn.Module) -> None:
         """Set average <- d average + (1 - d) weights with d = min(decay, (1 + t) / (10 + t)) at step t = 1, 2, ..."""
-        self.steps += 1
-        average = get_ema_multi_avg_fn(self.decay())  # type: ignore[no-untyped-call]
-        average(list(self.network.parameters()), list(network.parameters()), self.steps)
-        for kept, current in zip(self.network.buffers(), network.buffers(), strict=True):
-            kept.copy_(current)
+        averages: list[Tensor] = list(self.network.parameters())
+        weights: list[Tensor] = list(network.parameters())
+        if self._share is None:
+            get_ema_multi_avg_fn(self.decay())(averages, weights, self.steps)  # type: ignore[no-untyped-call]
+        else:
+            with torch.no_grad():
+                apart = list(torch._foreach_sub(weights, averages))
+                torch._foreach_mul_(apart, self._share)
+                torch._foreach_add_(averages, apart)
+        if kept := list(self.network.buffers()):
+            torch._foreach_copy_(kept, list(network.buffers()))
 
     def decay(self) -> float:
         """Return the decay of the current step. The warm-up keeps the random start from dominating at early rungs."""
@@ -199,8 +279,8 @@ class Ema:
 class DataOrder:
     """Every image once per epoch in a new random order, as one endless stream, so that every batch is full."""
 
-    def __init__(self, size: int, seed: int) -> None:
-        self._size = size
+    def __init__(self, size: int, seed: int, device: torch.device | str = "cpu") -> None:
+        self._size, self._device = size, device
         self._generator = torch.Generator().manual_seed(seed)
         self._shuffle()
 
@@ -226,7 +306,8 @@ class DataOrder:
 
     def _shuffle(self) -> None:
         self._epoch = self._generator.get_state()  # the order follows from it: 5 kB in a checkpoint instead of 400
-        self._order = torch.randperm(self._size, generator=self._generator)
+        # the whole epoch goes to the device at once, so that no step copies from the host
+        self._order = torch.randperm(self._size, generator=self._generator).to(self._device)
         self._position = 0
 
 
@@ -241,9 +322,3 @@ def seeded_weights(seed: int) -> Iterator[None]:
 def seed_of(seed: int, purpose: str) -> int:
     """Return the seed for one purpose, so that each purpose of each run has its own random stream."""
     return int.from_bytes(sha256(f"{seed}/{purpose}".encode()).digest()[:8], "big") >> 1
-
-
-@torch.no_grad()
-def all_finite(network: nn.Module) -> bool:
-    """Return True if every weight is finite."""
-    return bool(torch.stack([weight.isfinite().all() for weight in network.parameters()]).all())

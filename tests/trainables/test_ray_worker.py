@@ -118,3 +118,21 @@ def test_an_older_checkpoint_than_the_last_is_not_evaluated_again(tmp_path: Path
     evaluated = recheck(spec, [last, first], None, 1, plan)
     assert not isinstance(evaluated, str)
     assert evaluated.kimg == 0.128
+
+
+def test_on_a_gpu_a_checkpoint_is_written_at_rungs_and_after_half_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("trainables.ray_worker.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("trainables.ray_worker._has_gpu", lambda: True)
+    spec = RunSpec("branin", {"x1": 0.0, "x2": 0.0, "bias": 0.0, "step_seconds": 0.0}, seed=1, max_kimg=0.06)
+    given = {**config("ncsn", 1, tmp_path), "spec": spec, "rungs": [0.02, 0.06], "report_kimg": 0.01}
+    trainable = RayWorker(given)
+    written = []
+    for seconds in (5, 20, 31, 40, 50, 60):
+        clock[0] = seconds
+        result = trainable.step()
+        written.append((result["report"].rung, result["checkpoint"] is not None))
+    # a rung at 20 s and at 60 s; at 50 s half a minute has passed since the first of them
+    assert written == [(False, False), (True, True), (False, False), (False, False), (False, True), (True, True)]

@@ -182,7 +182,7 @@ def test_features_depend_neither_on_the_batch_nor_on_the_order(monkeypatch: pyte
     torch.testing.assert_close(torch.cat([found(image[None]) for image in images]), whole, rtol=1e-5, atol=1e-6)
     order = torch.randperm(90, generator=seeded(0))
     torch.testing.assert_close(found(images[order]), whole[order], rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr(cnn, "CHUNK", 7)
+    monkeypatch.setattr(cnn, "CHUNK", {"cpu": 7})
     torch.testing.assert_close(found(images), whole, rtol=1e-5, atol=1e-6)
 
 

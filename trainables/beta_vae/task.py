@@ -39,6 +39,7 @@ class BetaVae(ImageModel):
     def __init__(self, params: Mapping[str, Scalar], *, shape: tuple[int, ...] = (3, 32, 32)) -> None:
         channels, resolution, _ = shape
         self.beta, self.warmup_kimg = float(params["beta"]), float(params["kl_warmup_kimg"])
+        self.constant_from_kimg = self.warmup_kimg
         self.likelihood = str(params["likelihood"])
         self._samples = int(params.get("k", 1)) if params.get("bound") == "iwae" else 0
         """Importance samples of an image, 0 for the ELBO."""

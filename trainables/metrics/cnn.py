@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from hashlib import sha256
 from io import BytesIO
 from typing import Any
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables import precision
 from trainables.contract import FeaturesError
+from trainables.metrics.randconv import unit
 from trainables.progress import report
 
 RECIPE = "cnn 1"
@@ -20,11 +23,11 @@ RECIPE = "cnn 1"
 SEED = 20240229
 WIDTHS, DIMENSIONS, SIDE = (16, 32, 64), 128, 4
 BATCH, LR, IMAGES = 128, 2e-3, 48_000
-CHUNK = 200
+CHUNK = {"cpu": 200, "cuda": 2000}
 
 
 class Cnn:
-    """Features float32 (N, 128) of images (N, 3, H, W), computed on the CPU to be the same for every device."""
+    """Features float32 (N, 128) of images (N, 3, H, W), computed on the GPU if there is one."""
 
     name = "cnn"
 
@@ -36,15 +39,20 @@ class Cnn:
         self.fingerprint = digest.hexdigest()
 
     def __call__(self, images: Tensor) -> Tensor:
-        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-            return torch.cat(
-                [self.network.features(_unit(chunk.cpu())) for chunk in torch.split(images, CHUNK)]
-            ).clone()
+        device = precision.default_device()
+        network = self._on(device)
+        with torch.inference_mode(), precision.exact():
+            parts = torch.split(images, CHUNK[device.type])
+            return torch.cat([network.features(unit(part, device)).cpu() for part in parts]).clone()
+
+    def _on(self, device: torch.device) -> _Classifier:
+        """Return the network on a device. `self.network` stays on the CPU, because it travels to other processes."""
+        return self.network if device.type == "cpu" else deepcopy(self.network).to(device)
 
     def accuracy(self, images: Tensor, targets: Tensor) -> list[float]:
         """Return the share of images (N, 3, H, W) whose target (N, heads) each head predicts."""
         with torch.inference_mode():
-            guesses = [self.network(_unit(chunk.cpu())) for chunk in torch.split(images, CHUNK)]
+            guesses = [self.network(unit(chunk, torch.device("cpu"))) for chunk in torch.split(images, CHUNK["cpu"])]
         heads = [torch.cat([one.argmax(1) for one in head]) for head in zip(*guesses, strict=True)]
         return [float((head == target).float().mean()) for head, target in zip(heads, targets.T, strict=True)]
 
@@ -91,7 +99,10 @@ def train(images: Tensor, targets: Tensor, device: torch.device) -> Cnn:
         order = torch.randperm(len(images), generator=generator).to(device)
         for batch in order.chunk(batches):
             loss = torch.stack(
-                [F.cross_entropy(head, answers[batch, i]) for i, head in enumerate(network(_unit(pixels[batch])))]
+                [
+                    F.cross_entropy(head, answers[batch, i])
+                    for i, head in enumerate(network(unit(pixels[batch], device)))
+                ]
             ).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -125,7 +136,3 @@ class _Classifier(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         hidden = self.features(x).relu()
         return [head(hidden) for head in self.heads]
-
-
-def _unit(images: Tensor) -> Tensor:
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from trainables.contract import FeaturesError
 from trainables.files import sha256_of
-from trainables.precision import default_device
+from trainables.precision import default_device, exact
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +22,8 @@ SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 REMEDY = f"get {FILE} from the releases of torch-fidelity, or the same bytes from pytorch-fid as pt_{FILE[8:]}"
 RECIPE = "inception 1: 8 bits, TF1 bilinear 299, (x - 128) / 128, pool 2048"
 """Part of the fingerprint. Raise its number if the same weights file would give other features."""
-LAYER, CHUNK, SMALLEST = "2048", 50, 16
+LAYER, SMALLEST = "2048", 16
+CHUNK = {"cpu": 50, "cuda": 250}
 MALFORMED = (UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError)
 """Errors of torch for a file that holds something other than these weights."""
 
@@ -38,22 +40,19 @@ class Inception:
         """Raise FeaturesError if `path` is missing, has another SHA-256 or cannot be read."""
         from hashlib import sha256 as new_digest
 
-        self.device = default_device()
-        self.network = _load(path, sha256).to(self.device)
+        self.network = _load(path, sha256)
         self.fingerprint = new_digest(f"{RECIPE} {sha256}".encode()).hexdigest()
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the features of images."""
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < SMALLEST:
             raise ValueError(f"images must be (N, 3, H, W) of {SMALLEST} pixels or more, not {tuple(images.shape)}")
-        # TensorFloat-32, a GPU's default for convolutions, keeps 10 bits: the features would depend on the GPU
-        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False), exact:
-            return torch.cat([self._features(chunk.to(self.device)) for chunk in torch.split(images, CHUNK)])
-
-    def _features(self, images: Tensor) -> Tensor:
-        features: Tensor = self.network(_eight_bits(images))[0]
-        return features.cpu()  # (B, 2048)
+        device = default_device()
+        # `self.network` stays on the CPU, because it travels to processes without a GPU
+        network = self.network if device.type == "cpu" else deepcopy(self.network).to(device)
+        with torch.inference_mode(), exact():
+            parts = torch.split(images, CHUNK[device.type])
+            return torch.cat([network(_eight_bits(part.to(device)))[0].cpu() for part in parts])  # (N, 2048)
 
 
 def _eight_bits(images: Tensor) -> Tensor:

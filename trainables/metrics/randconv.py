@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainables import precision
+
 CHANNELS = (3, 32, 64, 64)
 SEED = 20240229
-CHUNK = 50
-"""Images that are processed at a time, few enough to stay in the processor's cache."""
+CHUNK = {"cpu": 50, "cuda": 1000}
+"""Images that are processed at a time: few enough to stay in a processor's cache, or enough to fill a GPU."""
 DIMENSIONS = 2 * sum(CHANNELS[1:]) + 4 * CHANNELS[0]
 SMALLEST = 16
 
@@ -32,12 +34,15 @@ class RandConv:
 def features(images: Tensor) -> Tensor:
     """Return features float32 (N, 332) of images (N, 3, H, W), uint8 or in [0, 1], of 16 pixels or more.
 
-    They are computed on the CPU in float32, so they do not depend on the device that drew the images.
+    They are computed in float32 on the GPU if there is one, and differ between devices by rounding alone.
     """
     if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < SMALLEST:
         raise ValueError(f"images must be (N, 3, H, W) of {SMALLEST} pixels or more, not {tuple(images.shape)}")
-    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-        return torch.cat([_stages(_unit(chunk)) for chunk in torch.split(images, CHUNK)]).clone()
+    device = precision.default_device()
+    with torch.inference_mode(), precision.exact():
+        return torch.cat(
+            [_stages(unit(chunk, device)).cpu() for chunk in torch.split(images, CHUNK[device.type])]
+        ).clone()
 
 
 def fingerprint() -> str:
@@ -52,7 +57,7 @@ def _stages(x: Tensor) -> Tensor:
     stages = [F.adaptive_avg_pool2d(x, 2).flatten(1)]  # zero-mean filters do not see the colours themselves
     for index, weight in enumerate(_filters()):
         x = F.avg_pool2d(x, 2) if index else x
-        x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), weight).relu()
+        x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), weight.to(x.device)).relu()
         mean = x.mean((2, 3), keepdim=True)
         sd = (x - mean).square_().mean((2, 3)).sqrt_()  # three times as fast as Tensor.std
         stages += [mean.flatten(1), sd]
@@ -72,6 +77,7 @@ def _filters() -> tuple[Tensor, ...]:
     return tuple(banks)
 
 
-def _unit(images: Tensor) -> Tensor:
-    images = images.detach().cpu()
+def unit(images: Tensor, device: torch.device) -> Tensor:
+    """Return images in [0, 1] on a device."""
+    images = images.detach().to(device)
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()

@@ -40,6 +40,8 @@ LEVELS_SHOWN, LEVELS_AN_IMAGE = 16, 4
 class Ncsn(ImageModel):
     """Noise conditional score network (Song & Ermon 2019) for images of `shape` (C, H, W)."""
 
+    constant_from_kimg = 0.0
+
     def __init__(
         self, params: Mapping[str, Scalar], *, mean: float, variance: float, shape: tuple[int, ...] = (3, 32, 32)
     ) -> None:
@@ -47,6 +49,7 @@ class Ncsn(ImageModel):
         self.sigmas = geometric(
             float(params["sigma_begin"]), float(params["sigma_end"]), levels=int(params["num_scales"])
         )
+        self._levels = torch.tensor(self.sigmas)
         self._any_level = params["arch"] != "refinenet" and params["conditioning"] == "log_sigma"
         self._weighting = params.get("weighting", "sigma2")
         self.network: nn.Module = Score(
@@ -59,13 +62,19 @@ class Ncsn(ImageModel):
     @override
     def loss(self, network: nn.Module, x: Tensor, kimg: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the weighted denoising loss at a random level per image, summed over dimensions, (B,)."""
-        sigmas = torch.tensor(self.sigmas, device=x.device)
+        sigmas = self._levels_on(x.device)
         levels = torch.randint(len(sigmas), (len(x), 1, 1, 1), generator=generator, device=x.device)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
         loss = dsm_loss(network, x, sigmas[levels], noise)
         if self._weighting == "edm":
             loss = loss * edm_weight(sigmas[levels].flatten(), self.variance)
         return {"loss": loss}
+
+    def _levels_on(self, device: torch.device) -> Tensor:
+        """Return the noise levels on a device, where they stay: a copy in each step would make the GPU wait."""
+        if self._levels.device != device:
+            self._levels = self._levels.to(device)
+        return self._levels
 
     @override
     def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
@@ -95,7 +104,7 @@ class Ncsn(ImageModel):
         noise = torch.randn(x.shape, generator=generator, device=x.device)
         surplus = 0.5 * (noise.square().flatten(1).sum(1) - dimensions)  # (B,)
         sums, seen = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
-        sigmas = torch.tensor(self.sigmas, device=x.device)
+        sigmas = self._levels_on(x.device)
         rows = torch.arange(len(x), device=x.device)
         rounds = min(count, LEVELS_AN_IMAGE)
         for turn in range(rounds):

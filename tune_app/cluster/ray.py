@@ -297,6 +297,7 @@ def _check_fits(resources: ResourcesConfig, nodes: list[Node], where: str) -> No
 def prepared(
     spec: RunSpec,
     *,
+    gpu: float,
     features: str,
     saved: bytes,
     fid: bool,
@@ -306,8 +307,8 @@ def prepared(
 ) -> tuple[Prepared, ObjectRef]:
     """Decode the data and make the sample metrics on a worker, before the first trial starts.
 
-    Return the driver's summary of both, and the reference to the sample metrics in Ray's object store. Raise InputError
-    if the data or the features cannot be used.
+    The worker has the share `gpu` of a GPU. Return the driver's summary of both, and the reference to the sample
+    metrics in Ray's object store. Raise InputError if the data or the features cannot be used.
     """
     import ray
     from ray.exceptions import RayTaskError
@@ -317,7 +318,9 @@ def prepared(
 
     what = f"preparing the images of {spec.data.name} and their features"
     note(what)
-    outcome = ray.remote(prepare).options(num_returns="streaming").remote(spec, features, saved, fid, version)
+    outcome = (
+        ray.remote(prepare).options(num_returns="streaming", num_gpus=gpu).remote(spec, features, saved, fid, version)
+    )
     try:
         while isinstance(line := results([next(outcome)], what, note)[0], str):
             progress(line)

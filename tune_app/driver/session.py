@@ -34,8 +34,11 @@ class Session:
 
     @property
     def reuses_actors(self) -> bool:
-        """True if trials share worker processes: short CPU trials on one machine do, GPU trials start clean."""
-        return self.cluster.local and self.config.resources.gpu == 0
+        """True if a trial may take over the process of one that has ended, which saves it the start of its own.
+
+        This is so on one machine. A process that failed is never taken over.
+        """
+        return self.cluster.local
 
     def checkpoints(self, trial: str) -> list[str]:
         """Return the places of a trial's checkpoints, newest first."""

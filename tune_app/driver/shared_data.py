@@ -57,6 +57,7 @@ def prepare_data(
     fid = config.evaluation.final_samples >= FID_IMAGES or config.recheck.samples >= FID_IMAGES
     summary, sample_metrics = prepared(
         run_spec(config, {}, seed=0),
+        gpu=config.resources.gpus,
         features=_absolute(config.evaluation.features),
         saved=saved,
         fid=fid,

@@ -34,7 +34,6 @@ from tune_app.trackers.console import Quiet
 from tune_app.trackers.wandb_process import wandb_process
 from tune_app.trackers.webhook import post_summary
 
-MOST_PENDING = 16
 log = logging.getLogger(__name__)
 
 
@@ -173,7 +172,7 @@ def _run_tune(
     slots = session.cluster.slots
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are reported by our own messages
     # By default Tune starts trials one after the other. Let as many start at once as can run at once.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(max(slots, 1), MOST_PENDING))
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(slots, 1))
     if searcher.is_finished():
         return
     keep_secrets_out_of_runtime_envs()

@@ -85,7 +85,7 @@ def test_images_in_0_1_have_the_features_of_their_8_bits(extract: Inception, ima
 def test_features_do_not_depend_on_the_batch(
     extract: Inception, images: Tensor, found: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inception, "CHUNK", 1)
+    monkeypatch.setattr(inception, "CHUNK", {"cpu": 1})
     torch.testing.assert_close(extract(images), found, rtol=1e-4, atol=1e-4)
 
 

@@ -30,8 +30,8 @@ def test_park_file_and_checkpoints_lie_in_the_folder_or_at_the_address_of_the_st
     opened.log.close()
 
 
-@pytest.mark.parametrize(("local", "gpu", "reuses"), [(True, 0, True), (True, 0.5, False), (False, 0, False)])
-def test_only_cpu_trials_of_one_machine_share_worker_processes(
+@pytest.mark.parametrize(("local", "gpu", "reuses"), [(True, 0, True), (True, 0.5, True), (False, 0, False)])
+def test_only_trials_of_one_machine_share_worker_processes(
     local: bool, gpu: float, reuses: bool, tmp_path: Path
 ) -> None:
     opened = LocalSession(load("branin_space.yaml", set={"resources.gpu": gpu}), tmp_path)
