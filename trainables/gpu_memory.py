@@ -37,7 +37,8 @@ def need(spec: RunSpec, sample_metrics: SampleMetrics | None, reading: Callable[
     from trainables.cache_folder import cache_folder
 
     reading = reading or gpu_memory
-    small = replace(spec, sampling=spec.sampling[:1], samples=min(spec.samples, SAMPLES), nfe=min(spec.nfe, NFE))
+    samples = min(max(spec.samples, spec.final_samples), SAMPLES)
+    small = replace(spec, sampling=spec.sampling[:1], samples=samples, nfe=min(spec.nfe, NFE))
     label = sample_metrics.main.label if sample_metrics else ""
     key = sha256(dumps([asdict(small), label, reading().gpu], sort_keys=True).encode()).hexdigest()[:16]
     kept = cache_folder() / f"gpu-memory-{key}.json"

@@ -141,7 +141,7 @@ def killed_and_resumed(cli: Cli, folder: Path, space: str, line: str, *settings:
 def assert_numbers_of_the_seed(found: Sweep, folder: Path, threads: int) -> None:
     """Check that one process without Ray gives exactly the same parameters and metrics for the same seed."""
     experiment = Experiment(found.folder)
-    config = experiment.config({"resources.gpu": 1})  # else actors are warmed first
+    config = experiment.config()
     images = data_sets.load(run_spec(config, {}, seed=0).data)
     measure = sample_metrics.build_sample_metrics(
         images, config.evaluation.features, saved=experiment.features.read_bytes()

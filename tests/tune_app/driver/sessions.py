@@ -29,3 +29,4 @@ class LocalSession:
         self.log.listen(self.writer)
         self.stopping = Stopping.of(config.budget, experiment, self.records, str(folder / "park"))
         self.searcher = Searcher(self.session, self.writer, self.stopping)
+        self.searcher._warm_ups = 0  # there are no actors
