@@ -69,11 +69,11 @@ TRAINED_AGAIN = 2
 """Best settings that are trained again with fresh seeds, in addition to the best baseline."""
 
 
-def trial_count(config: SweepConfig) -> int:
-    """Return the number of trials. A grid has no more than its points and the baselines."""
+def trial_count(config: SweepConfig, added: int = 0) -> int:
+    """Return the number of trials, with those `added` by a person. A grid has no more than its points and baselines."""
     if config.search.sampler != "grid":
-        return config.search.trials
-    return min(config.search.trials, len(config.baselines) + len(config.space.grid()))
+        return config.search.trials + added
+    return min(config.search.trials, len(config.baselines) + len(config.space.grid())) + added
 
 
 def settings_trained_again(config: SweepConfig) -> int:

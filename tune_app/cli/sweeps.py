@@ -1,4 +1,4 @@
-"""Commands about sweeps: run, plan, validate, resume, stop, status, schema."""
+"""Commands about sweeps: run, plan, validate, resume, stop, enqueue, status, schema."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from tune_app.cli.completion import complete_parameter
 from tune_app.cli.options import (
     KEYS,
     address_option,
@@ -122,6 +123,31 @@ def stop(experiment: str, trial: str | None, out: Path, as_json: bool) -> None:
     what = f"trial {stopped}" if stopped else f"{running.folder}: every trial"
     document = {"experiment": str(running.folder), "trial": stopped}
     show(document, [f"stop requested: {what} will end at its next report"], as_json=as_json)
+
+
+@cli.command()
+@experiment_argument
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Value of a searched parameter. The sampler chooses the others.",
+    shell_complete=complete_parameter,
+)
+@find_in_out
+@as_json
+def enqueue(experiment: str, sets: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """Add a point to EXP by hand: its next trial."""
+    from tune_app.commands.enqueue import enqueue as stage
+    from tune_app.commands.enqueue import enqueued_lines
+    from tune_app.experiment.out_folder import find
+
+    if not sets:
+        raise click.UsageError("Give at least one value: --set NAME=VALUE.")
+    known = find(experiment, out)
+    added = stage(known, assigned(sets))
+    show(added.as_json(), enqueued_lines(added, known.shown), as_json=as_json)
 
 
 @cli.command()

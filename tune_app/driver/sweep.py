@@ -28,6 +28,7 @@ from tune_app.experiment.leftovers import remove_leftovers, restarting_trials
 from tune_app.experiment.lock import resume_lock
 from tune_app.experiment.log import EventLog
 from tune_app.experiment.out_folder import check_writable, create
+from tune_app.experiment.queue import waiting_points
 from tune_app.experiment.records import Records
 from tune_app.plan import trial_count
 from tune_app.trackers.console import Quiet
@@ -133,7 +134,7 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
         check_trials(experiment, records, config)
         check_model(experiment, records, config)
         changes |= changed_versions(records, versions())
-        if _is_finished(records, config):
+        if _is_finished(experiment, records, config):
             console.note("the sweep is finished; --trials N adds trials")
             return
         resume_line = f"resume with: python -m tune_app resume {experiment.shown}"
@@ -154,12 +155,13 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
             _run_session(Session(config, experiment, log, records, cluster, data), console, changes)
 
 
-def _is_finished(records: Records, config: SweepConfig) -> bool:
+def _is_finished(experiment: Experiment, records: Records, config: SweepConfig) -> bool:
     """Return True if no trial is left to run, to re-evaluate or to train again."""
     return (
         records.state == "completed"
         and not records.unfinished
-        and len(records.searched) >= trial_count(config)
+        and len(records.searched) >= trial_count(config, records.added)
+        and not waiting_points(experiment, records)
         and not to_recheck(config, records)
         and not to_retrain(config, records)
     )

@@ -30,6 +30,7 @@ from tune_app.driver.study import StudyWriter, rebuild_study
 from tune_app.errors import RayDiedError, StorageError, TuneAppError, first_line
 from tune_app.experiment.changes import Changes
 from tune_app.experiment.events import SweepEnded, SweepResumed, SweepStarted, SweepState
+from tune_app.experiment.queue import waiting_points
 from tune_app.trackers.console import Quiet
 from tune_app.trackers.wandb_process import wandb_process
 from tune_app.trackers.webhook import post_summary
@@ -88,6 +89,8 @@ def _run(
             state = _end_state(session, stopping)
         finally:
             summary = _log_end(session, stopping, state)
+            if left := len(waiting_points(session.experiment, session.records)):
+                console.note(f"added points that have not been run: {left}; {_resume_line(session)}")
     if not stopping.interruption.broken:
         _write_report(session, console)
     return summary
@@ -102,9 +105,10 @@ def _run_to_end(
         while _end_state(session, stopping) == "completed" and not stopping.requests.end_sweep:
             recheck(session, stopping, console)
             again = to_retrain(session.config, session.records)
-            if not again or stopping.no_more_trials or stopping.requests.ends:
+            if not (again or stopping.requests.points) or stopping.no_more_trials or stopping.requests.ends:
                 break
-            console.note(f"training again with fresh seeds: the settings of {', '.join(dict.fromkeys(again))}")
+            if again:
+                console.note(f"training again with fresh seeds: the settings of {', '.join(dict.fromkeys(again))}")
             _run_tune(session, Searcher(session, writer, stopping, again), scheduler, stopping, console)
     except LeaveTune as leave:
         if leave.args and not stopping.interruption.requested:

@@ -60,7 +60,7 @@ SweepState = Literal["completed", "interrupted", "failed", "budget"]
 TrialEnd = Literal["completed", "stopped", "failed"]
 FailureKind = Literal["error", "worker_lost", "out_of_memory", "non_finite"]
 Decision = Literal["continue", "stop"]
-Source = Literal["baseline", "sampler", "retraining"]
+Source = Literal["baseline", "sampler", "person", "retraining"]
 
 
 class LoggedResources(TypedDict, total=False):
@@ -175,9 +175,13 @@ class Asked(TrialEvent):
     params: Params
     """Searched and fixed parameters."""
     source: Annotated[Source, Expected(_list_of_words(*get_args(Source)))]
-    """`baseline` for a trial that the configuration lists, `retraining` for one with `retrains`, else `sampler`."""
+    """`baseline` if the configuration lists it, `person` if `enqueue` added it, `retraining` if it has `retrains`, else
+    `sampler`.
+    """
     retrains: Annotated[TrialId | None, Expected("four digits or more")] = None
     """Trial whose setting this one trains again, with its own seed."""
+    request: Text = ""
+    """Name of the request of a point that a person added."""
 
 
 class Reported(TrialEvent):

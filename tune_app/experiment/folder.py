@@ -96,6 +96,11 @@ class Experiment:
         return self.folder / ".stop"
 
     @property
+    def queue(self) -> Path:
+        """Folder with a file for each point that a person added and that no trial has taken yet, see queue.py."""
+        return self.folder / ".queue"
+
+    @property
     def trials(self) -> Path:
         """Folder that holds a folder for each trial."""
         return self.folder / "trials"

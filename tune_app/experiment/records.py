@@ -108,6 +108,10 @@ class Records:
         self.trials: dict[str, TrialRecord] = {}
         self.searched: list[TrialRecord] = []
         """The trials of the search, without those that train a setting again."""
+        self.added = 0
+        """Number of trials that a person added. `search.trials` does not count them."""
+        self.requests: set[str] = set()
+        """Requests for points that trials have taken."""
         self.unfinished: dict[str, TrialRecord] = {}
         """The trials that have not ended."""
         self.state, self.reason, self.ended_at = "running", "", ""
@@ -162,6 +166,9 @@ class Records:
             case Asked():
                 record = TrialRecord(event.trial, event.params, event.source, retrains=event.retrains or "")
                 (self.trials[event.retrains].retrainings if event.retrains else self.searched).append(record)
+                if event.source == "person":
+                    self.added += 1
+                    self.requests.add(event.request)
                 self.trials[record.id] = self.unfinished[record.id] = record
                 self.counts["waiting"] += 1
                 self._set_state(record, "running")  # the searcher proposes a trial only when a slot is free
