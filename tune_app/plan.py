@@ -118,6 +118,8 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
         f"  {plan.kimg_least:g} to {plan.kimg_most:g} kimg of training; the time is shown once the first trial reports",
         f"  a trial takes {plan.cpu:g} CPU and {plan.gpu if isinstance(plan.gpu, str) else f'{plan.gpu:g}'} GPU",
     ]
+    if config.search.warm_start:
+        lines.append(f"  the sampler also learns from {', '.join(config.search.warm_start)}")
     limits = ", ".join(
         f"{value:g} {name.replace('_', ' ')}" for name, value in plan.budget.items() if value is not None
     )

@@ -191,11 +191,12 @@ def make_selection(options: dict[str, Any]) -> Selection:
 def _select(selection: Selection, *, quiet: bool) -> tuple[SweepConfig, dict[str, Any]]:
     """Return the configuration and the manifest's facts about it, and print the line about the profile."""
     from tune_app.cluster.ray import gpus
+    from tune_app.experiment.earlier import with_earlier_found
 
     choice, sentence = selection.choose_profile(lambda: gpus(selection.address))
     say([sentence], quiet=quiet)
     about = {"profile": choice.name, "source": str(selection.path), "command": ["tune_app", *sys.argv[1:]]}
-    return selection.load(choice.profile), about
+    return with_earlier_found(selection.load(choice.profile), selection.out), about
 
 
 def _plan_lines(config: SweepConfig) -> list[str]:

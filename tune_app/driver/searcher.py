@@ -9,7 +9,7 @@ from ray.tune.search import SearchAlgorithm
 from search_spaces.distributions import Scalar
 from search_spaces.to_optuna import suggest
 from tune_app.config.point import point_complaints
-from tune_app.driver.sampler import TrainingSampler, make_sampler, shuffled_grid
+from tune_app.driver.sampler import TrainingSampler, earlier_trials, make_sampler, shuffled_grid
 from tune_app.driver.session import Session
 from tune_app.driver.stopping import Stopping
 from tune_app.driver.study import StudyWriter
@@ -38,6 +38,7 @@ class Searcher(SearchAlgorithm):
         self._with_tune: set[str] = set()
         self._closed = False
         self._total = trial_count(self._config)
+        self._earlier = earlier_trials(self._config, self._records.warm_start)
         self._grid = shuffled_grid(self._config) if self._config.search.sampler == "grid" else None
         self._tune_storage = StorageContext(storage_path=str(session.cluster.scratch), experiment_dir_name="trials")
         self._warm_ups = session.cluster.slots if session.reuses_actors else 0
@@ -136,7 +137,8 @@ class Searcher(SearchAlgorithm):
         """Ask Optuna for a new trial with the given values and log it."""
         number, study, log = len(self._records.searched), self._writer.study, self._session.log
         trial, space = self._next_id(), self._config.space
-        study.sampler = TrainingSampler(make_sampler(self._config, number), space, self._writer.best)
+        sampler = make_sampler(self._config, number, self._earlier)
+        study.sampler = TrainingSampler(sampler, space, self._writer.best, self._earlier)
         searched = {name: value for name, value in given.items() if name in space.training}
         others = {name: value for name, value in given.items() if name not in searched}  # of a baseline alone
         if searched:

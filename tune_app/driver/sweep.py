@@ -23,6 +23,7 @@ from tune_app.driver.session import Session
 from tune_app.driver.shared_data import SharedData, check_same_data, prepare_data
 from tune_app.errors import InputError, RayDiedError, StorageError
 from tune_app.experiment.changes import Changes, accepted_changes, changed_versions, check_model, check_trials
+from tune_app.experiment.earlier import with_earlier_found, with_earlier_of
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.leftovers import remove_leftovers, restarting_trials
 from tune_app.experiment.lock import resume_lock
@@ -57,7 +58,7 @@ def run_sweep(
     path = config.data.path
     if path and not address and not Path(path).expanduser().is_dir():
         raise InputError(f"data: {path} is not a folder")
-    config = with_methods_written_out(config)
+    config = with_earlier_found(with_methods_written_out(config), out)
     recorded = RecordedConsole(console or Quiet())
     with recorded.recorded_errors():
         try:
@@ -129,7 +130,7 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
         if config.resources.gpu == "auto":
             resources = config.resources.model_copy(update={"gpu": before.resources.gpu})
             config = config.model_copy(update={"resources": resources})
-        config = with_methods_of(before, config)
+        config = with_earlier_of(before, with_methods_of(before, config))
         changes = accepted_changes(before, config)
         check_trials(experiment, records, config)
         check_model(experiment, records, config)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from secrets import token_hex
 from urllib.parse import urlsplit
@@ -29,7 +29,8 @@ from tune_app.driver.stopping import LeaveTune, Stopping
 from tune_app.driver.study import StudyWriter, rebuild_study
 from tune_app.errors import RayDiedError, StorageError, TuneAppError, first_line
 from tune_app.experiment.changes import Changes
-from tune_app.experiment.events import SweepEnded, SweepResumed, SweepStarted, SweepState
+from tune_app.experiment.earlier import earlier_trials
+from tune_app.experiment.events import EarlierTrial, SweepEnded, SweepResumed, SweepStarted, SweepState
 from tune_app.experiment.queue import waiting_points
 from tune_app.trackers.console import Quiet
 from tune_app.trackers.wandb_process import wandb_process
@@ -49,7 +50,12 @@ def run_session(session: Session, console: Quiet, changes: Changes) -> None:
         session.cluster.watch.hint = _resume_line(session)
     stopping = Stopping.of(session.config.budget, experiment, session.records, session.park_file)
     scheduler = SweepScheduler(session, make_rung_book(session), stopping)
-    writer = _open_study(session, stopping, changes)
+    earlier = None
+    if not session.log.events:
+        earlier = earlier_trials(session.config, session.data.data, session.data.features)
+        for line in earlier.lines:
+            console.note(line)
+    writer = _open_study(session, stopping, changes, earlier.trials if earlier else [])
     if writer:
         try:
             summary = _run(session, writer, scheduler, stopping, console)
@@ -65,12 +71,14 @@ def run_session(session: Session, console: Quiet, changes: Changes) -> None:
         raise StorageError(stopping.interruption.disk_error.message, hint=_hint(session))
 
 
-def _open_study(session: Session, stopping: Stopping, changes: Changes) -> StudyWriter | None:
+def _open_study(
+    session: Session, stopping: Stopping, changes: Changes, earlier: Sequence[EarlierTrial]
+) -> StudyWriter | None:
     """Rebuild the study and log the session's start. Return None if the disk fails."""
     with stopping.interruption.disk_writes():
         writer = rebuild_study(session.experiment, session.config, session.log.events)
         session.log.listen(writer)
-        _log_start(session, changes, stopping.budget.hours)
+        _log_start(session, changes, stopping.budget.hours, earlier)
         return writer
     return None
 
@@ -123,7 +131,7 @@ def _resume_line(session: Session) -> str:
     return f"resume with: python -m tune_app resume {session.experiment.shown}"
 
 
-def _log_start(session: Session, changes: Changes, hours: float) -> None:
+def _log_start(session: Session, changes: Changes, hours: float, earlier: Sequence[EarlierTrial]) -> None:
     config, log = session.config, session.log
     fields = {
         "time": log.now(),
@@ -141,6 +149,7 @@ def _log_start(session: Session, changes: Changes, hours: float) -> None:
         "model_version": MODELS[config.model].version,
         "constants": config.constants,
         **({"changed": changes} if changes else {}),
+        **({"warm_start": earlier} if earlier else {}),
     }
     log.append(SweepResumed.model_validate(fields) if log.events else SweepStarted.model_validate(fields))
 

@@ -122,10 +122,27 @@ class SweepBegan(LoggedEvent):
     """Values of the model's parameters that are not searched: fixed ones and defaults."""
 
 
+class EarlierTrial(BaseModel):
+    """A trial of an earlier experiment that informs the sampler."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    experiment: str
+    """Folder of the earlier experiment."""
+    trial: Annotated[str, Field(pattern=r"^[0-9]{4,9}$")]
+    """Its number there."""
+    state: Literal["completed", "stopped"]
+    params: dict[str, Scalar]
+    """Values of the parameters that this sweep searches."""
+    rungs: Annotated[list[Annotated[list[FiniteFloat], Field(min_length=2)]], Field(min_length=1)]
+    """Each rung's kimg, followed by the value of each objective."""
+
+
 class SweepStarted(SweepBegan):
     """The first session begins."""
 
     event: Literal["sweep_started"] = "sweep_started"
+    warm_start: Annotated[list[EarlierTrial], Expected("a list of trials of earlier experiments")] = []
+    """Trials of earlier experiments that inform the sampler: `experiment`, `trial`, `state`, `params` and `rungs`."""
 
 
 class SweepResumed(SweepBegan):

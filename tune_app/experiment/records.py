@@ -14,6 +14,7 @@ from search_spaces.distributions import Scalar
 from tune_app.experiment.events import (
     Asked,
     Checkpointed,
+    EarlierTrial,
     Ended,
     Event,
     Failed,
@@ -141,6 +142,8 @@ class Records:
         """Versions of the libraries in the last session."""
         self.model_version: int | None = None
         """Version of the model in the catalog when the sweep started."""
+        self.warm_start: list[EarlierTrial] = []
+        """Trials of earlier experiments that inform the sampler. They are no trials of this sweep."""
         self.constants: dict[str, Scalar] = {}
         """Values of the model's parameters that are not searched."""
         self._by_wall_clock = True
@@ -198,6 +201,8 @@ class Records:
         self.model_version = self.model_version or event.model_version
         self.constants = self.constants or event.constants
         self._by_wall_clock = event.hours is None  # as in version 0.1
+        if isinstance(event, SweepStarted):
+            self.warm_start = event.warm_start
         self.changed = event.changed if isinstance(event, SweepResumed) else {}
         for record in self.unfinished.values():
             self._set_state(record, "waiting")
