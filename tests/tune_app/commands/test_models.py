@@ -85,7 +85,7 @@ def test_an_exported_model_draws_the_images_of_its_trial(swept: Experiment, expo
     assert torch.equal(ours, tune_app.load_model(swept.folder.name, out=swept.folder.parent).sample(5, seed=4))
     result = tune_app.open(swept.folder.name, out=swept.folder.parent).best()
     assert result
-    assert tune_app.load_model(swept.folder / str(result["checkpoint"])).sample(2, nfe=4).shape == (2, 3, 16, 16)
+    assert tune_app.load_model(swept.folder / str(result.checkpoint)).sample(2, nfe=4).shape == (2, 3, 16, 16)
     assert not torch.equal(ours, tune_app.load_model(exported).sample(5, seed=5))
 
 
