@@ -45,17 +45,39 @@ def report(experiment: str, out: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("experiments", metavar="EXP EXP...", nargs=-1, required=True, shell_complete=complete_experiment)
-@find_in_out
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write one page (.html) with charts and the winners' samples, for any browser.",
+)
+@click.option(
+    "--experiments",
+    "folder",
+    type=click.Path(path_type=Path),
+    default="experiments",
+    show_default=True,
+    metavar="DIR",
+    help="Folder in which `latest` and names are looked up.",
+)
 @as_json
-def compare(experiments: tuple[str, ...], out: Path, as_json: bool) -> None:
+def compare(experiments: tuple[str, ...], out: Path | None, folder: Path, as_json: bool) -> None:
     """Show the answers of several experiments side by side: best setting, its error, and what it cost."""
     from tune_app.answer.side_by_side import side_by_side, side_by_side_lines
     from tune_app.experiment.out_folder import find
 
     if len(experiments) < 2:
         raise click.UsageError("Name two experiments or more.")
-    found = side_by_side([find(one, out) for one in experiments])
-    show([one.as_json() for one in found], side_by_side_lines(found), as_json=as_json)
+    known = [find(one, folder) for one in experiments]
+    if out:
+        from tune_app.report.comparison import check_new_page, write_comparison
+
+        check_new_page(out)
+    found = side_by_side(known)
+    if out:
+        write_comparison(out, known, found)
+    lines = [*side_by_side_lines(found), *([f"wrote {out}"] if out else [])]
+    show([one.as_json() for one in found], lines, as_json=as_json)
 
 
 @cli.command()
