@@ -27,6 +27,7 @@ FILES = {
     ".lock.holder": "The process that runs the experiment, where the folder's disk has no locks.",
     ".wandb.lock": "The same for the process that sends the log to W&B.",
     ".stop/": "Requests to the driver, one empty file each.",
+    ".queue/": "A file for each point that `enqueue` added and that no trial has taken yet.",
     ".park": "While it exists, running trials write a checkpoint and wait.",
 }
 

@@ -1,5 +1,6 @@
-"""Image grids as PNG files."""
+"""Image grids as PNG files, and as frames of a GIF."""
 
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
@@ -16,6 +17,21 @@ def png(images: Tensor, columns: int, scale: int | None = None) -> bytes:
 
     Without `scale` an image is about 64 pixels wide. Values outside [0, 1] are clamped, and NaN is black.
     """
+    file = BytesIO()
+    _grid(images, columns, scale).save(file, "PNG")
+    return file.getvalue()
+
+
+def gif(frames: Sequence[Tensor], columns: int, milliseconds: int = 80, last: int = 2000) -> bytes:
+    """Return a GIF that repeats: one grid for each of `frames`, for some milliseconds each, the last one for longer."""
+    first, *others = [_grid(images, columns) for images in frames]
+    durations = [milliseconds] * len(others) + [last]
+    file = BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
+    return file.getvalue()
+
+
+def _grid(images: Tensor, columns: int, scale: int | None = None) -> Image.Image:
     if not len(images):
         raise ValueError("a picture needs an image or more")
     scale = scale or max(1, round(CELL / images.shape[-1]))
@@ -23,6 +39,4 @@ def png(images: Tensor, columns: int, scale: int | None = None) -> bytes:
     cells = cells.repeat_interleave(scale, dim=-1).repeat_interleave(scale, dim=-2)
     grid = make_grid(cells, nrow=columns, padding=2, pad_value=1.0)  # (3, H, W)
     pixels = (grid * 255).round().byte().permute(1, 2, 0).numpy()
-    file = BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
-    return file.getvalue()
+    return Image.fromarray(np.ascontiguousarray(pixels))

@@ -118,7 +118,46 @@ class SavedModel:
                 report(f"sampling images: {start:,} of {count:,}")
                 size = min(CHUNK["cpu"], count - start)
                 chunks.append(self.model.sample(self.network, size, setting, nfe or self.nfe, generator).float().cpu())
-        return torch.cat(chunks).nan_to_num(0.0).clamp(0, 1)
+        return _pixels(torch.cat(chunks))
+
+    def anneal(
+        self, count: int, *, frames: int, seed: int = 0, nfe: int | None = None, **sampling: Scalar
+    ) -> list[Tensor]:
+        """Return at most `frames` states of the chains that `sample` follows, evenly spread; the last are its images.
+
+        A state is (count, C, H, W) in [0, 1], where the noise is cut off. Raise ValueError for a model without noise
+        levels.
+        """
+        if not isinstance(self.model, Ncsn):
+            raise ValueError(f"{self.name} draws an image at once, so there is no annealing to show")
+        device = next(self.network.parameters()).device
+        generator, setting = torch.Generator(device).manual_seed(seed), {**self.sampling, **sampling}
+        kept = _EvenlySpread(frames - 1)
+        with torch.inference_mode(), autocast(device):
+            end = self.model.sample(self.network, count, setting, nfe or self.nfe, generator, kept.add)
+        return [*kept.states, _pixels(end)]
+
+
+class _EvenlySpread:
+    """At most `most` of the states that are added, the first one included."""
+
+    def __init__(self, most: int) -> None:
+        self.states: list[Tensor] = []
+        self._most, self._every, self._added = most, 1, 0
+
+    def add(self, state: Tensor) -> None:
+        if self._added % self._every == 0:
+            if len(self.states) == self._most:
+                del self.states[1::2]
+                self._every *= 2
+            if self._added % self._every == 0:
+                self.states.append(_pixels(state))
+                report(f"sampling images: step {self._added + 1}")
+        self._added += 1
+
+
+def _pixels(state: Tensor) -> Tensor:
+    return state.float().cpu().nan_to_num(0.0).clamp(0, 1)
 
 
 def _built(

@@ -1,9 +1,9 @@
 """Hyper-parameter sweeps for generative models whose answers can be trusted.
 
 config = tune_app.load("ncsn_space.yaml", profile="laptop", set={"search.trials": 20})
-experiment = tune_app.run(config)
-experiment.best()
-model = tune_app.load_model("exported")   # a folder that `tune_app export` wrote
+experiment = tune_app.run(config)         # or tune_app.open("latest")
+experiment.best().value, experiment.records(), experiment.dataframe()
+model = experiment.load_model()           # or tune_app.load_model("exported"), a folder of `tune_app export`
 images = model.sample(64, seed=0)
 """
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trainables.saved_model import SavedModel
+    from tune_app.commands.opened import OpenedExperiment
     from tune_app.config.schema import SweepConfig
-    from tune_app.experiment.folder import Experiment
 
 __version__ = "0.1.0"
 
@@ -37,18 +37,29 @@ def load(path: str | Path, *, profile: str | None = None, set: Mapping[str, obje
     return load(space, profile=choice.profile, set=set)
 
 
-def run(config: SweepConfig, *, out: str | Path = "experiments", address: str | None = None) -> Experiment:
-    """Run a sweep to its end and return its experiment. Raise InputError if it cannot start."""
+def run(
+    config: SweepConfig, *, out: str | Path = "experiments", address: str | None = None, progress: bool = True
+) -> OpenedExperiment:
+    """Run a sweep to its end and return its experiment.
+
+    Show a live table in a notebook with ipywidgets and plain lines elsewhere, or nothing without `progress`. Raise
+    InputError if the sweep cannot start, and SweepFailedError if every trial failed.
+    """
+    from tune_app.commands.opened import OpenedExperiment, check_any_succeeded, progress_console
     from tune_app.driver.sweep import run_sweep
 
-    return run_sweep(config, out=Path(out), address=address)
+    console = progress_console() if progress else None
+    experiment = run_sweep(config, out=Path(out), address=address, console=console)
+    check_any_succeeded(experiment)
+    return OpenedExperiment(experiment.folder)
 
 
-def open(where: str = "latest", *, out: str | Path = "experiments") -> Experiment:
+def open(where: str | Path = "latest", *, out: str | Path = "experiments") -> OpenedExperiment:
     """Return an experiment: a folder, a name under `out`, or `latest`. Raise InputError if there is none."""
+    from tune_app.commands.opened import OpenedExperiment
     from tune_app.experiment.out_folder import find
 
-    return find(where, Path(out))
+    return OpenedExperiment(find(str(where), Path(out)).folder)
 
 
 def load_model(where: str | Path, *, out: str | Path = "experiments", trial: str | None = None) -> SavedModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class TuneAppError(Exception):
@@ -19,6 +20,14 @@ class TuneAppError(Exception):
 
 class RayDiedError(TuneAppError):
     """A process of Ray died. The log keeps all reports, and the sweep can be resumed."""
+
+
+class SweepFailedError(TuneAppError):
+    """Every trial of a sweep failed. `folder` is its experiment, whose `driver.log` and `trials/` say why."""
+
+    def __init__(self, message: str, folder: Path) -> None:
+        super().__init__(message, hint=f"{folder}/trials/ID/error.txt has the traceback of each trial")
+        self.folder = folder
 
 
 class InputError(TuneAppError):

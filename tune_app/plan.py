@@ -69,11 +69,11 @@ TRAINED_AGAIN = 2
 """Best settings that are trained again with fresh seeds, in addition to the best baseline."""
 
 
-def trial_count(config: SweepConfig) -> int:
-    """Return the number of trials. A grid has no more than its points and the baselines."""
+def trial_count(config: SweepConfig, added: int = 0) -> int:
+    """Return the number of trials, with those `added` by a person. A grid has no more than its points and baselines."""
     if config.search.sampler != "grid":
-        return config.search.trials
-    return min(config.search.trials, len(config.baselines) + len(config.space.grid()))
+        return config.search.trials + added
+    return min(config.search.trials, len(config.baselines) + len(config.space.grid())) + added
 
 
 def settings_trained_again(config: SweepConfig) -> int:
@@ -118,6 +118,8 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
         f"  {plan.kimg_least:g} to {plan.kimg_most:g} kimg of training; the time is shown once the first trial reports",
         f"  a trial takes {plan.cpu:g} CPU and {plan.gpu if isinstance(plan.gpu, str) else f'{plan.gpu:g}'} GPU",
     ]
+    if config.search.warm_start:
+        lines.append(f"  the sampler also learns from {', '.join(config.search.warm_start)}")
     limits = ", ".join(
         f"{value:g} {name.replace('_', ' ')}" for name, value in plan.budget.items() if value is not None
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.ncsn.loss import ScoreNet, column
+from trainables.ncsn.sampling import Watch, ignore
 
 RHO = 7.0
 """Exponent of the spacing of noise levels; the paper's choice."""
@@ -38,9 +39,13 @@ def plan_flow(begin: float, end: float, *, nfe: int, denoise: bool) -> Flow:
 
 
 @torch.no_grad()
-def solve(score: ScoreNet, x: Tensor, flow: Flow) -> Tensor:
-    """Follow dx / d sigma = -sigma s(x, sigma) from `x` (B, ...) at the first level, and return the ends."""
+def solve(score: ScoreNet, x: Tensor, flow: Flow, watch: Watch = ignore) -> Tensor:
+    """Follow dx / d sigma = -sigma s(x, sigma) from `x` (B, ...) at the first level, and return the ends.
+
+    Call `watch` with the state before each step.
+    """
     for index, (sigma, following) in enumerate(zip(flow.sigmas, flow.sigmas[1:], strict=False)):
+        watch(x)
         slope = -sigma * score(x, column(x, sigma))
         ahead = x + (following - sigma) * slope
         if index < flow.corrected:
@@ -48,6 +53,7 @@ def solve(score: ScoreNet, x: Tensor, flow: Flow) -> Tensor:
             ahead = x + (following - sigma) * (slope + corrected) / 2
         x = ahead
     if flow.denoise:
+        watch(x)
         last = flow.sigmas[-1]
         x = x + last**2 * score(x, column(x, last))
     return x

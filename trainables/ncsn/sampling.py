@@ -1,6 +1,6 @@
 """Annealed Langevin dynamics, in one convention: x += a s + sqrt(2 a) z with a = step_lr (sigma_i / sigma_L)^2."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -10,6 +10,12 @@ from torch import Tensor
 from trainables.ncsn import langevin_step
 from trainables.ncsn.loss import ScoreNet, column
 from trainables.ncsn.noise_levels import geometric, ratio
+
+Watch = Callable[[Tensor], None]
+
+
+def ignore(_: Tensor) -> None:
+    """Do nothing with a state of the chains."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +46,24 @@ class Schedule:
 
 
 @torch.no_grad()
-def langevin(score: ScoreNet, x: Tensor, schedule: Schedule, generator: torch.Generator) -> Tensor:
-    """Run the chains that start at `x` (B, ...) through the schedule and return their ends."""
+def langevin(
+    score: ScoreNet, x: Tensor, schedule: Schedule, generator: torch.Generator, watch: Watch = ignore
+) -> Tensor:
+    """Run the chains that start at `x` (B, ...) through the schedule and return their ends.
+
+    Call `watch` with the state before each step.
+    """
     last = schedule.sigmas[-1]
     for index, level in enumerate(schedule.sigmas):
         sigma = column(x, level)
         steps, step_lr = schedule.at(index)
         step = step_lr * (level / last) ** 2
         for _ in range(steps):
+            watch(x)
             z = torch.randn(x.shape, generator=generator, device=x.device)
             x = x + step * score(x, sigma) + (2 * step) ** 0.5 * z
     if schedule.denoise:
+        watch(x)
         x = x + last**2 * score(x, column(x, last))
     return x
 

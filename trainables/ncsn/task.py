@@ -17,7 +17,7 @@ from trainables.ncsn.noise_levels import geometric
 from trainables.ncsn.probability_flow import Flow, plan_flow, solve
 from trainables.ncsn.refinenet import RefineNet
 from trainables.ncsn.resunet import ResUNet
-from trainables.ncsn.sampling import Schedule, langevin, plan
+from trainables.ncsn.sampling import Schedule, Watch, ignore, langevin, plan
 from trainables.ncsn.score import Score
 from trainables.ncsn.unet import UNet
 from trainables.training import ImageRun, seeded_weights
@@ -122,18 +122,27 @@ class Ncsn(ImageModel):
 
     @override
     def sample(
-        self, network: nn.Module, count: int, sampling: Mapping[str, Scalar], nfe: int, generator: torch.Generator
+        self,
+        network: nn.Module,
+        count: int,
+        sampling: Mapping[str, Scalar],
+        nfe: int,
+        generator: torch.Generator,
+        watch: Watch = ignore,
     ) -> Tensor:
-        """Return `count` images (count, C, H, W), not clamped, with at most `nfe` network evaluations each."""
+        """Return `count` images (count, C, H, W), not clamped, with at most `nfe` network evaluations each.
+
+        Call `watch` with the images of a batch before each step.
+        """
         schedule = self.flow(sampling, nfe) if sampling.get("sampler") == "heun" else self.schedule(sampling, nfe)
         chains = CHAINS.get(generator.device.type, 64)
         batches = []
         for size in [chains] * (count // chains) + [count % chains] * (count % chains > 0):
             start = self._start(size, str(sampling.get("init", "data")), schedule.sigmas[0], generator)
             if isinstance(schedule, Flow):
-                batches.append(solve(network, start, schedule))
+                batches.append(solve(network, start, schedule, watch))
             else:
-                batches.append(langevin(network, start, schedule, generator))
+                batches.append(langevin(network, start, schedule, generator, watch))
         return torch.cat(batches)
 
     def _start(self, count: int, init: str, sigma: float, generator: torch.Generator) -> Tensor:

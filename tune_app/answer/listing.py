@@ -57,7 +57,7 @@ def experiment_row(experiment: Experiment) -> ExperimentRow:
         folder,
         state=sweep_state(experiment, records),
         trials_ended=sum(record.ended for record in records.searched),
-        trials_planned=trial_count(config),
+        trials_planned=trial_count(config, records.added),
         metric=metric,
         best=result.value if result else None,
         kimg=result.kimg if result else None,

@@ -14,6 +14,7 @@ from tune_app.answer.comparison import BaselineRow
 from tune_app.answer.rungs import rung_lines
 from tune_app.answer.summary import Answer, Summary, sweep_state
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.queue import waiting_points
 from tune_app.experiment.ranking import TrialResult
 from tune_app.experiment.records import TrialRecord
 from tune_app.formatting import clock, short
@@ -108,6 +109,8 @@ class SweepStatus:
     metric: str
     counts: dict[str, int]
     trials: list[TrialStatus]
+    added: list[Mapping[str, Scalar]]
+    """Points that a person added and that have not started yet."""
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the JSON document."""
@@ -123,6 +126,7 @@ def sweep_status(experiment: Experiment) -> SweepStatus:
         metric=metric,
         counts={state: count for state, count in records.counts.items() if count},
         trials=[_trial_status(record, metric) for record in records.trials.values()],
+        added=[point.params for point in waiting_points(experiment, records)],
     )
 
 
@@ -135,7 +139,7 @@ def status_lines(status: SweepStatus) -> list[str]:
         state = trial.state + (f" ({trial.reason})" if trial.reason else "")
         lines.append(f"  {trial.trial}  {state:24}{trial.kimg:>9g} kimg{value}")
         lines += [f"        {trial.error}"] if trial.error else []
-    return lines
+    return [*lines, *(f"  added, not started yet: {_assignments(point)}" for point in status.added)]
 
 
 def _trial_status(record: TrialRecord, metric: str) -> TrialStatus:

@@ -1,4 +1,4 @@
-"""Commands about answers: best, report, compare, list, sync."""
+"""Commands about answers: best, report, compare, dashboard, list, sync."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import click
 
 from tune_app.cli.completion import complete_experiment
 from tune_app.cli.options import as_json, experiment_argument, find_in_out, out_option
-from tune_app.cli.output import show
+from tune_app.cli.output import say, show
 from tune_app.cli.root import cli
 from tune_app.errors import StorageError
 
@@ -45,17 +45,61 @@ def report(experiment: str, out: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("experiments", metavar="EXP EXP...", nargs=-1, required=True, shell_complete=complete_experiment)
-@find_in_out
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write one page (.html) with charts and the winners' samples, for any browser.",
+)
+@click.option(
+    "--experiments",
+    "folder",
+    type=click.Path(path_type=Path),
+    default="experiments",
+    show_default=True,
+    metavar="DIR",
+    help="Folder in which `latest` and names are looked up.",
+)
 @as_json
-def compare(experiments: tuple[str, ...], out: Path, as_json: bool) -> None:
+def compare(experiments: tuple[str, ...], out: Path | None, folder: Path, as_json: bool) -> None:
     """Show the answers of several experiments side by side: best setting, its error, and what it cost."""
     from tune_app.answer.side_by_side import side_by_side, side_by_side_lines
     from tune_app.experiment.out_folder import find
 
     if len(experiments) < 2:
         raise click.UsageError("Name two experiments or more.")
-    found = side_by_side([find(one, out) for one in experiments])
-    show([one.as_json() for one in found], side_by_side_lines(found), as_json=as_json)
+    known = [find(one, folder) for one in experiments]
+    if out:
+        from tune_app.report.comparison import check_new_page, write_comparison
+
+        check_new_page(out)
+    found = side_by_side(known)
+    if out:
+        write_comparison(out, known, found)
+    lines = [*side_by_side_lines(found), *([f"wrote {out}"] if out else [])]
+    show([one.as_json() for one in found], lines, as_json=as_json)
+
+
+@cli.command()
+@experiment_argument
+@find_in_out
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one."
+)
+@as_json
+def dashboard(experiment: str, out: Path, port: int, as_json: bool) -> None:
+    """Show EXP in optuna-dashboard on this machine, live, until Ctrl-C."""
+    from tune_app.commands.dashboard import dashboard as stage
+    from tune_app.experiment.out_folder import find
+
+    known = find(experiment, out)
+
+    def ready(url: str) -> None:
+        show(
+            {"experiment": str(known.folder), "url": url}, [f"{known.shown}: {url}  (Ctrl-C ends it)"], as_json=as_json
+        )
+
+    stage(known, port, ready, lambda line: say([line], quiet=True))
 
 
 @cli.command("list")

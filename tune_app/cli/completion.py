@@ -125,8 +125,9 @@ def _argument(context: click.Context, name: str) -> str:
 def _out(context: click.Context) -> Path:
     from tune_app.experiment.out_folder import DEFAULT_OUT
 
-    out = context.params.get("out")
-    return out if isinstance(out, Path) else DEFAULT_OUT
+    # commands whose --out is a file have another option for the folder of experiments
+    named = [context.params.get(name) for name in ("folder", "experiments", "out")]
+    return next((path for path in named if isinstance(path, Path)), DEFAULT_OUT)
 
 
 complete_space = _completing(_spaces)

@@ -144,8 +144,7 @@ trial_option = click.option("--trial", metavar="ID", help="A trial of EXP; defau
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default="samples.png",
-    show_default=True,
+    show_default="samples.png",
     metavar="FILE",
     help="A grid (.png), or the images as an array (.npz).",
 )
@@ -154,6 +153,12 @@ trial_option = click.option("--trial", metavar="ID", help="A trial of EXP; defau
 @click.option("--nfe", type=click.IntRange(min=1), help="Network evaluations for one image; default: the sweep's.")
 @click.option("--step-size", metavar="VALUE", help="Langevin step of an NCSN.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another sampling value, e.g. sampler=heun.")
+@click.option(
+    "--animate",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="NCSN: the way from noise to images (.gif). Without --out, nothing else is written.",
+)
 @click.option("--reconstruct", is_flag=True, help="Beta-VAE: also held-out images above their reconstructions.")
 @click.option("--traverse", is_flag=True, help="Beta-VAE: also one latent dimension in each row.")
 @click.option("--interpolate", is_flag=True, help="Beta-VAE: also the way from one image to another.")

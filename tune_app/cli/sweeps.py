@@ -1,4 +1,4 @@
-"""Commands about sweeps: run, plan, validate, resume, stop, status, schema."""
+"""Commands about sweeps: run, plan, validate, resume, stop, enqueue, status, schema."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from tune_app.cli.completion import complete_parameter
 from tune_app.cli.options import (
     KEYS,
     address_option,
@@ -126,6 +127,31 @@ def stop(experiment: str, trial: str | None, out: Path, as_json: bool) -> None:
 
 @cli.command()
 @experiment_argument
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Value of a searched parameter. The sampler chooses the others.",
+    shell_complete=complete_parameter,
+)
+@find_in_out
+@as_json
+def enqueue(experiment: str, sets: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """Add a point to EXP by hand: its next trial."""
+    from tune_app.commands.enqueue import enqueue as stage
+    from tune_app.commands.enqueue import enqueued_lines
+    from tune_app.experiment.out_folder import find
+
+    if not sets:
+        raise click.UsageError("Give at least one value: --set NAME=VALUE.")
+    known = find(experiment, out)
+    added = stage(known, assigned(sets))
+    show(added.as_json(), enqueued_lines(added, known.shown), as_json=as_json)
+
+
+@cli.command()
+@experiment_argument
 @find_in_out
 @click.option("--watch", is_flag=True, help="Show the running sweep until it ends, then its answer.")
 @as_json
@@ -165,11 +191,12 @@ def make_selection(options: dict[str, Any]) -> Selection:
 def _select(selection: Selection, *, quiet: bool) -> tuple[SweepConfig, dict[str, Any]]:
     """Return the configuration and the manifest's facts about it, and print the line about the profile."""
     from tune_app.cluster.ray import gpus
+    from tune_app.experiment.earlier import with_earlier_found
 
     choice, sentence = selection.choose_profile(lambda: gpus(selection.address))
     say([sentence], quiet=quiet)
     about = {"profile": choice.name, "source": str(selection.path), "command": ["tune_app", *sys.argv[1:]]}
-    return selection.load(choice.profile), about
+    return with_earlier_found(selection.load(choice.profile), selection.out), about
 
 
 def _plan_lines(config: SweepConfig) -> list[str]:

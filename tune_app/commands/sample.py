@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 COLUMNS = 8
+DEFAULT_OUT = Path("samples.png")
+FRAMES, MOST_ANIMATED = 61, 64
+"""Frames of an animation at most, and images in each."""
 SHOWN = 16
 """Held-out images from which a Beta-VAE's pictures are made."""
 PICTURES = ("reconstructions", "traversal", "interpolation")
@@ -34,31 +37,51 @@ class SampleRequest:
     nfe: int | None
     sampling: Mapping[str, str]
     """Values of the sampling setting that replace the model's."""
-    out: Path
-    """A .png for a grid, or an .npz for the images as an array."""
+    out: Path | None
+    """A .png for a grid, or an .npz for the images as an array. None with `animate` draws the animation alone."""
     each: Path | None = None
     """A folder for one file for each image."""
     pictures: tuple[str, ...] = ()
     """Pictures of a Beta-VAE to draw as well, of PICTURES."""
+    animate: Path | None = None
+    """A .gif of the annealing of an NCSN's first images."""
 
 
 def sample(request: SampleRequest) -> list[Path]:
     """Write the files and return them. Raise InputError before anything is drawn if one exists or cannot be drawn."""
-    if request.out.suffix not in (".png", ".npz"):
-        raise InputError(f"--out {request.out}: must end in .png or .npz")
-    extra = {name: request.out.with_name(f"{request.out.stem}-{name}.png") for name in request.pictures}
-    for path in (request.out, *extra.values(), *([request.each] if request.each else [])):
-        if path.exists():
+    out = request.out or DEFAULT_OUT
+    if out.suffix not in (".png", ".npz"):
+        raise InputError(f"--out {out}: must end in .png or .npz")
+    if request.animate and request.animate.suffix != ".gif":
+        raise InputError(f"--animate {request.animate}: must end in .gif")
+    extra = {name: out.with_name(f"{out.stem}-{name}.png") for name in request.pictures}
+    alone = request.animate is not None and not (request.out or request.each or extra)
+    for path in (None if alone else out, *extra.values(), request.each, request.animate):
+        if path and path.exists():
             raise InputError(f"{path} exists already", hint="give another --out, or remove it")
     source = trained_model(request.where, request.experiments, request.trial)
     setting = _setting(source, request.sampling)
     if request.pictures and (source.model.name != "beta_vae" or source.data is None):
         raise InputError("--reconstruct, --traverse and --interpolate need a Beta-VAE and the images it was trained on")
-    images = source.model.sample(request.count, seed=request.seed, nfe=request.nfe, **setting)
+    if request.animate and source.model.name != "ncsn":
+        raise InputError(f"--animate needs an NCSN: {source.model.name} draws an image at once, without annealing")
     try:
-        return _write(request, source, images, extra)
+        written = [_animation(request, source, setting, request.animate)] if request.animate else []
+        if not alone:
+            images = source.model.sample(request.count, seed=request.seed, nfe=request.nfe, **setting)
+            written += _write(request, source, images, out, extra)
     except OSError as error:
-        raise StorageError.of(error, request.out) from error
+        raise StorageError.of(error, out) from error
+    return written
+
+
+def _animation(request: SampleRequest, source: Source, setting: Mapping[str, Scalar], path: Path) -> Path:
+    from trainables.pictures import gif
+
+    count = min(request.count, MOST_ANIMATED)
+    frames = source.model.anneal(count, frames=FRAMES, seed=request.seed, nfe=request.nfe, **setting)
+    write_file(path, gif(frames, columns=min(COLUMNS, count)))
+    return path
 
 
 def _setting(source: Source, given: Mapping[str, str]) -> dict[str, Scalar]:
@@ -73,14 +96,14 @@ def _setting(source: Source, given: Mapping[str, str]) -> dict[str, Scalar]:
     return {name: values[name] for name in given}
 
 
-def _write(request: SampleRequest, source: Source, images: Tensor, extra: Mapping[str, Path]) -> list[Path]:
+def _write(request: SampleRequest, source: Source, images: Tensor, out: Path, extra: Mapping[str, Path]) -> list[Path]:
     from trainables.pictures import png
 
-    written = [request.out]
-    if request.out.suffix == ".npz":
-        _write_array(request.out, images)
+    written = [out]
+    if out.suffix == ".npz":
+        _write_array(out, images)
     else:
-        write_file(request.out, png(images, columns=min(COLUMNS, len(images))))
+        write_file(out, png(images, columns=min(COLUMNS, len(images))))
     if request.each:
         request.each.mkdir(parents=True)
         digits = len(str(len(images) - 1))

@@ -36,7 +36,7 @@ def check(config: SweepConfig, *, resumed: bool = False) -> None:
 
     A resumed experiment of an earlier version may do what is refused today.
     """
-    faults = [*_metric(config), *_names(config)]
+    faults = [*_metric(config), *_names(config), *_warm_start(config)]
     if not faults:
         faults = [*_ranges(config), *_fixed(config)]
     if not faults:
@@ -106,6 +106,11 @@ def _names(config: SweepConfig) -> Iterator[Fault]:
         if name in config.parameters:
             hint = f"keep one; `parameters.{name}: null` in a profile or with --set removes it from the search"
             yield Fault(("fixed", name), "is also searched under parameters", hint)
+
+
+def _warm_start(config: SweepConfig) -> Iterator[Fault]:
+    if config.search.warm_start and config.search.sampler in ("random", "grid"):
+        yield Fault(("search", "warm_start"), f"has no effect with sampler {config.search.sampler}", "use tpe")
 
 
 def _ranges(config: SweepConfig) -> Iterator[Fault]:

@@ -87,6 +87,8 @@ class SearchConfig(Block):
     """Number of trials, baselines included. A grid may end earlier."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of proposals and trials."""
+    warm_start: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=20)
+    """Earlier experiments (folders, names or latest) whose trials inform the sampler. They are not run again."""
 
 
 class TrustConfig(Block):

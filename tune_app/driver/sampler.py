@@ -11,12 +11,13 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces.distributions import Scalar
 from search_spaces.space import Space
 from search_spaces.to_optuna import distribution
 from tune_app.config.schema import SweepConfig
+from tune_app.experiment.events import EarlierTrial
 
 if TYPE_CHECKING:
     from typing import Any
@@ -27,8 +28,12 @@ MOST_BEST, MOST_NEWEST = 100, 400
 """Numbers of best and of newest trials that a sampler sees of a long study."""
 
 
-def make_sampler(config: SweepConfig, number: int) -> optuna.samplers.BaseSampler:
-    """Return a fresh sampler for trial `number`: its draws depend on the seed, the number and the history alone."""
+def make_sampler(config: SweepConfig, number: int, earlier: Sequence[FrozenTrial] = ()) -> optuna.samplers.BaseSampler:
+    """Return a fresh sampler for trial `number`: its draws depend on the seed, the number and the history alone.
+
+    The samplers see trials of `earlier` experiments in the study, see TrainingSampler. CMA-ES learns from trials that
+    it has not proposed only if it starts with them (Nomura et al. 2021, arXiv:2012.06932).
+    """
     seed = int(np.random.SeedSequence([config.search.seed, number]).generate_state(1)[0] % 2**31)
     startup = min(10 + len(config.baselines), max(4, config.search.trials // 3))
     match config.search.sampler:
@@ -37,7 +42,7 @@ def make_sampler(config: SweepConfig, number: int) -> optuna.samplers.BaseSample
         case "gp":
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
         case "cmaes":
-            return optuna.samplers.CmaEsSampler(seed=seed)
+            return optuna.samplers.CmaEsSampler(seed=seed, source_trials=_sources(config.space, earlier) or None)
         case _:
             return optuna.samplers.RandomSampler(seed=seed)
 
@@ -47,6 +52,39 @@ def shuffled_grid(config: SweepConfig) -> list[dict[str, Scalar]]:
     points = config.space.grid()
     Random(config.search.seed).shuffle(points)
     return points
+
+
+def earlier_trials(config: SweepConfig, earlier: Sequence[EarlierTrial]) -> list[FrozenTrial]:
+    """Return trials of earlier experiments for the sampler. Their numbers lie below 0, so they are the oldest."""
+    known = {name: distribution(p) for name, p in config.space.training.items()}
+    trials = []
+    for position, one in enumerate(earlier):
+        completed = one.state == "completed"
+        trial = create_trial(
+            state=TrialState.COMPLETE if completed else TrialState.PRUNED,
+            params=dict(one.params),
+            distributions={name: known[name] for name in one.params},
+            values=one.rungs[-1][1:] if completed else None,
+            intermediate_values={} if config.metrics else {round(rung[0] * 1000): rung[1] for rung in one.rungs},
+        )
+        trial.number = position - len(earlier)
+        trials.append(trial)
+    return trials
+
+
+def _sources(space: Space, earlier: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the completed trials with those parameters alone that are proposed together."""
+    together = _proposed_together(space)
+    return [
+        create_trial(params={name: trial.params[name] for name in together}, distributions=together, value=trial.value)
+        for trial in earlier
+        if trial.state is TrialState.COMPLETE
+    ]
+
+
+def _proposed_together(space: Space) -> dict[str, BaseDistribution]:
+    always = {name: distribution(p) for name, p in space.training.items() if not p.when}
+    return {name: known for name, known in sorted(always.items()) if not known.single()}
 
 
 def _worst_value_for_non_finite(trials: list[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
@@ -72,12 +110,19 @@ class TrainingSampler(optuna.samplers.BaseSampler):
 
     The space tells which parameters are proposed together. Optuna would look for them in every trial of the study, for
     each proposal. In a long study the sampler sees only the best and the newest trials, so proposals do not get slower.
+    It also sees the trials of `earlier` experiments, which the study does not hold.
     """
 
-    def __init__(self, inner: optuna.samplers.BaseSampler, space: Space, best: Sequence[int]) -> None:
+    def __init__(
+        self,
+        inner: optuna.samplers.BaseSampler,
+        space: Space,
+        best: Sequence[int],
+        earlier: Sequence[FrozenTrial] = (),
+    ) -> None:
         self._inner, self._best = inner, best
-        always = {name: distribution(p) for name, p in space.training.items() if not p.when}
-        self._relative = {name: known for name, known in sorted(always.items()) if not known.single()}
+        self._earlier = list(earlier)
+        self._relative = _proposed_together(space)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that are proposed together."""
@@ -103,6 +148,7 @@ class TrainingSampler(optuna.samplers.BaseSampler):
         if len(trials) > MOST_BEST + MOST_NEWEST:
             oldest = len(trials) - MOST_NEWEST
             visible = [trials[number] for number in sorted(self._best) if number < oldest] + trials[oldest:]
+        visible = [*self._earlier, *visible]
         if not isinstance(self._inner, optuna.samplers.TPESampler):
             visible = _worst_value_for_non_finite(visible, study.directions)
 

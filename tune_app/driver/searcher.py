@@ -8,13 +8,15 @@ from ray.tune.search import SearchAlgorithm
 
 from search_spaces.distributions import Scalar
 from search_spaces.to_optuna import suggest
-from tune_app.driver.sampler import TrainingSampler, make_sampler, shuffled_grid
+from tune_app.config.point import point_complaints
+from tune_app.driver.sampler import TrainingSampler, earlier_trials, make_sampler, shuffled_grid
 from tune_app.driver.session import Session
 from tune_app.driver.stopping import Stopping
 from tune_app.driver.study import StudyWriter
 from tune_app.driver.trial_spec import threads, trial_spec
 from tune_app.driver.tune_trial import Allowance, TuneTrial
-from tune_app.experiment.events import Asked, Ended, TrialEnd
+from tune_app.experiment.events import Asked, Ended, Source, TrialEnd
+from tune_app.experiment.queue import refuse_point, remove_point
 from tune_app.experiment.records import TrialRecord
 from tune_app.plan import trial_count
 
@@ -36,6 +38,7 @@ class Searcher(SearchAlgorithm):
         self._with_tune: set[str] = set()
         self._closed = False
         self._total = trial_count(self._config)
+        self._earlier = earlier_trials(self._config, self._records.warm_start)
         self._grid = shuffled_grid(self._config) if self._config.search.sampler == "grid" else None
         self._tune_storage = StorageContext(storage_path=str(session.cluster.scratch), experiment_dir_name="trials")
         self._warm_ups = session.cluster.slots if session.reuses_actors else 0
@@ -56,7 +59,7 @@ class Searcher(SearchAlgorithm):
         """Return True if no trial is left to start."""
         if self._closed or self._stopping.no_more_trials:
             return True
-        asked_all = len(self._records.searched) >= self._total and not self._again
+        asked_all = self._planned >= self._total and not self._again and not self._stopping.requests.points
         return (asked_all or self._stopping.requests.ends) and not self._waiting
 
     def set_finished(self) -> None:
@@ -86,8 +89,10 @@ class Searcher(SearchAlgorithm):
             self._log_end(record)  # a decided trial has no end yet if the driver died before it wrote it
         if self._stopping.requests.ends:
             return None
-        if len(self._records.searched) < self._total:
-            return self._start(self._ask())
+        if added := self._ask_added():
+            return self._start(added)
+        if self._planned < self._total:
+            return self._start(self._ask_planned())
         return self._start(self._ask_again(self._again.popleft())) if self._again else None
 
     def _log_end(self, record: TrialRecord) -> None:
@@ -106,13 +111,34 @@ class Searcher(SearchAlgorithm):
             return "stopped", record.reports[-1].reason or "asha"
         return "stopped", "person"
 
-    def _ask(self) -> TrialRecord:
-        """Ask Optuna for a new trial and log it."""
+    @property
+    def _planned(self) -> int:
+        """Number of trials so far that `search.trials` counts."""
+        return len(self._records.searched) - self._records.added
+
+    def _ask_added(self) -> TrialRecord | None:
+        """Ask the oldest point that a person added. Return None if there is none."""
+        points, experiment = self._stopping.requests.points, self._session.experiment
+        while points:
+            point = points.pop(0)
+            if point_complaints(self._config, point.params):
+                refuse_point(experiment, point)
+                continue
+            record = self._ask(point.params, "person", point.request)
+            remove_point(experiment, point)  # the log holds it now; if we are killed before this, it is not run again
+            return record
+        return None
+
+    def _ask_planned(self) -> TrialRecord:
+        number = self._planned
+        return self._ask(self._given(number), "baseline" if number < len(self._config.baselines) else "sampler")
+
+    def _ask(self, given: Mapping[str, Scalar], source: Source, request: str = "") -> TrialRecord:
+        """Ask Optuna for a new trial with the given values and log it."""
         number, study, log = len(self._records.searched), self._writer.study, self._session.log
-        trial = self._next_id()
-        baseline = number < len(self._config.baselines)
-        study.sampler = TrainingSampler(make_sampler(self._config, number), self._config.space, self._writer.best)
-        space, given = self._config.space, self._given(number)
+        trial, space = self._next_id(), self._config.space
+        sampler = make_sampler(self._config, number, self._earlier)
+        study.sampler = TrainingSampler(sampler, space, self._writer.best, self._earlier)
         searched = {name: value for name, value in given.items() if name in space.training}
         others = {name: value for name, value in given.items() if name not in searched}  # of a baseline alone
         if searched:
@@ -120,7 +146,8 @@ class Searcher(SearchAlgorithm):
         proposed = study.ask()
         params = {**self._config.fixed, **others, **suggest(proposed, space, others)}
         self._writer.adopt(trial, proposed._trial_id)
-        log.append(Asked(time=log.now(), trial=trial, params=params, source="baseline" if baseline else "sampler"))
+        asked = Asked(time=log.now(), trial=trial, params=params, source=source)
+        log.append(asked.model_copy(update={"request": request}) if request else asked)
         return self._records.trials[trial]
 
     def _ask_again(self, trial: str) -> TrialRecord:
@@ -184,7 +211,7 @@ class Searcher(SearchAlgorithm):
     @property
     def total_samples(self) -> int:
         """Number of trials in all."""
-        return self._total
+        return self._total + self._records.added
 
     def set_search_properties(self, *_: object, **__: object) -> bool:
         """Accept whatever Tune sets."""

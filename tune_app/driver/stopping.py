@@ -15,6 +15,7 @@ from tune_app.cluster.health import dead_process
 from tune_app.config.schema import BudgetConfig
 from tune_app.errors import StorageError
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.queue import waiting_points
 from tune_app.experiment.records import Records, TrialRecord
 from tune_app.experiment.requests import take_requests
 
@@ -67,7 +68,7 @@ class Budget:
 
 
 class Requests:
-    """Requests that a person made with `tune_app stop` or in W&B."""
+    """Requests that a person made with `tune_app stop`, with `tune_app enqueue` or in W&B."""
 
     def __init__(self, experiment: Experiment, records: Records) -> None:
         self._experiment, self._records = experiment, records
@@ -79,6 +80,8 @@ class Requests:
         """True: running trials continue, and no new trial starts."""
         self.hold = False
         """True: no trial starts until this is False again."""
+        self.points = waiting_points(experiment, records)
+        """Points that a person added and that no trial has taken yet, the oldest first."""
 
     def poll(self) -> None:
         """Read new requests, at most every POLL_SECONDS. Raise OSError if the folder cannot be read."""
@@ -95,6 +98,7 @@ class Requests:
                     self.hold = request == "hold"
                 case trial if trial in self._records.unfinished:
                     self._stopped.add(trial)
+        self.points = waiting_points(self._experiment, self._records)
 
     def stops(self, record: TrialRecord) -> bool:
         """Return True if a person asked this trial to stop."""

@@ -50,6 +50,11 @@ class StudyWriter:
         self._best: list[tuple[float, int]] = []
 
     @property
+    def ids(self) -> Mapping[str, int]:
+        """Optuna's id of each trial of the search."""
+        return self._ids
+
+    @property
     def best(self) -> list[int]:
         """Numbers of the MOST_BEST best completed trials by the first metric, the best first."""
         return [number for _, number in self._best]
@@ -136,6 +141,12 @@ def rebuild_study(experiment: Experiment, config: SweepConfig, events: Iterable[
     writer = _writer(journal, config)
     writer.take_over(replay)
     return writer
+
+
+def study_in_memory(config: SweepConfig) -> StudyWriter:
+    """Return the writer of an empty study that is not on disk."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return _writer(_MemoryJournal(), config)
 
 
 class _MemoryJournal(BaseJournalBackend):

@@ -23,11 +23,13 @@ from tune_app.driver.session import Session
 from tune_app.driver.shared_data import SharedData, check_same_data, prepare_data
 from tune_app.errors import InputError, RayDiedError, StorageError
 from tune_app.experiment.changes import Changes, accepted_changes, changed_versions, check_model, check_trials
+from tune_app.experiment.earlier import with_earlier_found, with_earlier_of
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.leftovers import remove_leftovers, restarting_trials
 from tune_app.experiment.lock import resume_lock
 from tune_app.experiment.log import EventLog
 from tune_app.experiment.out_folder import check_writable, create
+from tune_app.experiment.queue import waiting_points
 from tune_app.experiment.records import Records
 from tune_app.plan import trial_count
 from tune_app.trackers.console import Quiet
@@ -56,7 +58,7 @@ def run_sweep(
     path = config.data.path
     if path and not address and not Path(path).expanduser().is_dir():
         raise InputError(f"data: {path} is not a folder")
-    config = with_methods_written_out(config)
+    config = with_earlier_found(with_methods_written_out(config), out)
     recorded = RecordedConsole(console or Quiet())
     with recorded.recorded_errors():
         try:
@@ -128,12 +130,12 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
         if config.resources.gpu == "auto":
             resources = config.resources.model_copy(update={"gpu": before.resources.gpu})
             config = config.model_copy(update={"resources": resources})
-        config = with_methods_of(before, config)
+        config = with_earlier_of(before, with_methods_of(before, config))
         changes = accepted_changes(before, config)
         check_trials(experiment, records, config)
         check_model(experiment, records, config)
         changes |= changed_versions(records, versions())
-        if _is_finished(records, config):
+        if _is_finished(experiment, records, config):
             console.note("the sweep is finished; --trials N adds trials")
             return
         resume_line = f"resume with: python -m tune_app resume {experiment.shown}"
@@ -154,12 +156,13 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
             _run_session(Session(config, experiment, log, records, cluster, data), console, changes)
 
 
-def _is_finished(records: Records, config: SweepConfig) -> bool:
+def _is_finished(experiment: Experiment, records: Records, config: SweepConfig) -> bool:
     """Return True if no trial is left to run, to re-evaluate or to train again."""
     return (
         records.state == "completed"
         and not records.unfinished
-        and len(records.searched) >= trial_count(config)
+        and len(records.searched) >= trial_count(config, records.added)
+        and not waiting_points(experiment, records)
         and not to_recheck(config, records)
         and not to_retrain(config, records)
     )

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from secrets import token_hex
 from urllib.parse import urlsplit
@@ -29,7 +29,9 @@ from tune_app.driver.stopping import LeaveTune, Stopping
 from tune_app.driver.study import StudyWriter, rebuild_study
 from tune_app.errors import RayDiedError, StorageError, TuneAppError, first_line
 from tune_app.experiment.changes import Changes
-from tune_app.experiment.events import SweepEnded, SweepResumed, SweepStarted, SweepState
+from tune_app.experiment.earlier import earlier_trials
+from tune_app.experiment.events import EarlierTrial, SweepEnded, SweepResumed, SweepStarted, SweepState
+from tune_app.experiment.queue import waiting_points
 from tune_app.trackers.console import Quiet
 from tune_app.trackers.wandb_process import wandb_process
 from tune_app.trackers.webhook import post_summary
@@ -47,7 +49,12 @@ def run_session(session: Session, console: Quiet, changes: Changes) -> None:
         session.cluster.watch.hint = _resume_line(session)
     stopping = Stopping.of(session.config.budget, experiment, session.records, session.park_file)
     scheduler = SweepScheduler(session, make_rung_book(session), stopping)
-    writer = _open_study(session, stopping, changes)
+    earlier = None
+    if not session.log.events:
+        earlier = earlier_trials(session.config, session.data.data, session.data.features)
+        for line in earlier.lines:
+            console.note(line)
+    writer = _open_study(session, stopping, changes, earlier.trials if earlier else [])
     if writer:
         try:
             summary = _run(session, writer, scheduler, stopping, console)
@@ -63,12 +70,14 @@ def run_session(session: Session, console: Quiet, changes: Changes) -> None:
         raise StorageError(stopping.interruption.disk_error.message, hint=_hint(session))
 
 
-def _open_study(session: Session, stopping: Stopping, changes: Changes) -> StudyWriter | None:
+def _open_study(
+    session: Session, stopping: Stopping, changes: Changes, earlier: Sequence[EarlierTrial]
+) -> StudyWriter | None:
     """Rebuild the study and log the session's start. Return None if the disk fails."""
     with stopping.interruption.disk_writes():
         writer = rebuild_study(session.experiment, session.config, session.log.events)
         session.log.listen(writer)
-        _log_start(session, changes, stopping.budget.hours)
+        _log_start(session, changes, stopping.budget.hours, earlier)
         return writer
     return None
 
@@ -87,6 +96,8 @@ def _run(
             state = _end_state(session, stopping)
         finally:
             summary = _log_end(session, stopping, state)
+            if left := len(waiting_points(session.experiment, session.records)):
+                console.note(f"added points that have not been run: {left}; {_resume_line(session)}")
     if not stopping.interruption.broken:
         _write_report(session, console)
     return summary
@@ -101,9 +112,10 @@ def _run_to_end(
         while _end_state(session, stopping) == "completed" and not stopping.requests.end_sweep:
             recheck(session, stopping, console)
             again = to_retrain(session.config, session.records)
-            if not again or stopping.no_more_trials or stopping.requests.ends:
+            if not (again or stopping.requests.points) or stopping.no_more_trials or stopping.requests.ends:
                 break
-            console.note(f"training again with fresh seeds: the settings of {', '.join(dict.fromkeys(again))}")
+            if again:
+                console.note(f"training again with fresh seeds: the settings of {', '.join(dict.fromkeys(again))}")
             _run_tune(session, Searcher(session, writer, stopping, again), scheduler, stopping, console)
     except LeaveTune as leave:
         if leave.args and not stopping.interruption.requested:
@@ -118,7 +130,7 @@ def _resume_line(session: Session) -> str:
     return f"resume with: python -m tune_app resume {session.experiment.shown}"
 
 
-def _log_start(session: Session, changes: Changes, hours: float) -> None:
+def _log_start(session: Session, changes: Changes, hours: float, earlier: Sequence[EarlierTrial]) -> None:
     config, log = session.config, session.log
     fields = {
         "time": log.now(),
@@ -136,6 +148,7 @@ def _log_start(session: Session, changes: Changes, hours: float) -> None:
         "model_version": MODELS[config.model].version,
         "constants": config.constants,
         **({"changed": changes} if changes else {}),
+        **({"warm_start": earlier} if earlier else {}),
     }
     log.append(SweepResumed.model_validate(fields) if log.events else SweepStarted.model_validate(fields))
 

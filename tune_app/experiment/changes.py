@@ -35,9 +35,10 @@ def accepted_changes(before: SweepConfig, after: SweepConfig) -> Changes:
 
 def check_trials(experiment: Experiment, records: Records, config: SweepConfig) -> None:
     """Raise InputError if a logged trial has parameters that the configuration does not allow, or if too many exist."""
-    if config.search.trials < len(records.searched):
+    planned = len(records.searched) - records.added
+    if config.search.trials < planned:
         raise InputError(
-            f"search.trials: {config.search.trials} is less than the {len(records.searched)} trials that exist",
+            f"search.trials: {config.search.trials} is less than the {planned} trials that exist",
             hint="`tune_app stop EXP` ends a running sweep",
         )
     known = {**config.space.training, **{name: Categorical(choices=(v,)) for name, v in config.fixed.items()}}

@@ -60,7 +60,7 @@ SweepState = Literal["completed", "interrupted", "failed", "budget"]
 TrialEnd = Literal["completed", "stopped", "failed"]
 FailureKind = Literal["error", "worker_lost", "out_of_memory", "non_finite"]
 Decision = Literal["continue", "stop"]
-Source = Literal["baseline", "sampler", "retraining"]
+Source = Literal["baseline", "sampler", "person", "retraining"]
 
 
 class LoggedResources(TypedDict, total=False):
@@ -122,10 +122,27 @@ class SweepBegan(LoggedEvent):
     """Values of the model's parameters that are not searched: fixed ones and defaults."""
 
 
+class EarlierTrial(BaseModel):
+    """A trial of an earlier experiment that informs the sampler."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    experiment: str
+    """Folder of the earlier experiment."""
+    trial: Annotated[str, Field(pattern=r"^[0-9]{4,9}$")]
+    """Its number there."""
+    state: Literal["completed", "stopped"]
+    params: dict[str, Scalar]
+    """Values of the parameters that this sweep searches."""
+    rungs: Annotated[list[Annotated[list[FiniteFloat], Field(min_length=2)]], Field(min_length=1)]
+    """Each rung's kimg, followed by the value of each objective."""
+
+
 class SweepStarted(SweepBegan):
     """The first session begins."""
 
     event: Literal["sweep_started"] = "sweep_started"
+    warm_start: Annotated[list[EarlierTrial], Expected("a list of trials of earlier experiments")] = []
+    """Trials of earlier experiments that inform the sampler: `experiment`, `trial`, `state`, `params` and `rungs`."""
 
 
 class SweepResumed(SweepBegan):
@@ -175,9 +192,13 @@ class Asked(TrialEvent):
     params: Params
     """Searched and fixed parameters."""
     source: Annotated[Source, Expected(_list_of_words(*get_args(Source)))]
-    """`baseline` for a trial that the configuration lists, `retraining` for one with `retrains`, else `sampler`."""
+    """`baseline` if the configuration lists it, `person` if `enqueue` added it, `retraining` if it has `retrains`, else
+    `sampler`.
+    """
     retrains: Annotated[TrialId | None, Expected("four digits or more")] = None
     """Trial whose setting this one trains again, with its own seed."""
+    request: Text = ""
+    """Name of the request of a point that a person added."""
 
 
 class Reported(TrialEvent):

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -15,7 +15,7 @@ from tune_app.config.load import dump, load_resolved, restored
 from tune_app.config.schema import SweepConfig
 from tune_app.errors import InputError
 from tune_app.experiment.log import read
-from tune_app.experiment.ranking import best_result
+from tune_app.experiment.ranking import TrialResult, best_result
 from tune_app.experiment.records import Records, TrialRecord
 
 PARK_FILE = ".park"
@@ -96,6 +96,11 @@ class Experiment:
         return self.folder / ".stop"
 
     @property
+    def queue(self) -> Path:
+        """Folder with a file for each point that a person added and that no trial has taken yet, see queue.py."""
+        return self.folder / ".queue"
+
+    @property
     def trials(self) -> Path:
         """Folder that holds a folder for each trial."""
         return self.folder / "trials"
@@ -143,10 +148,9 @@ class Experiment:
         """Return all trials, in the order in which they were proposed."""
         return list(self.read_records().trials.values())
 
-    def best(self) -> dict[str, JsonValue] | None:
-        """Return the best trial so far, in the form of `best` in summary.json, or None before the first rung."""
-        result = best_result(self.records(), self.config().metric.name)
-        return asdict(result) if result else None
+    def best(self) -> TrialResult | None:
+        """Return the best trial so far, with the fields of `best` in summary.json, or None before the first rung."""
+        return best_result(self.records(), self.config().metric.name)
 
     def _read_manifest(self) -> dict[str, JsonValue]:
         with suppress(OSError, ValueError):

@@ -17,6 +17,8 @@ def remove_leftovers(experiment: Experiment, log: EventLog, records: Records, ad
     A complete checkpoint of a trial's last report is logged instead: the driver died before it could log it.
     """
     shutil.rmtree(experiment.requests, ignore_errors=True)
+    for request in records.requests:  # the driver died before it could remove the file of the point
+        (experiment.queue / f"{request}.json").unlink(missing_ok=True)
     storage.remove(experiment.place(PARK_FILE, address))
     for record in records.unfinished.values():
         logged = {one.path for one in record.checkpoints}

@@ -14,6 +14,7 @@ from search_spaces.distributions import Scalar
 from tune_app.experiment.events import (
     Asked,
     Checkpointed,
+    EarlierTrial,
     Ended,
     Event,
     Failed,
@@ -108,6 +109,10 @@ class Records:
         self.trials: dict[str, TrialRecord] = {}
         self.searched: list[TrialRecord] = []
         """The trials of the search, without those that train a setting again."""
+        self.added = 0
+        """Number of trials that a person added. `search.trials` does not count them."""
+        self.requests: set[str] = set()
+        """Requests for points that trials have taken."""
         self.unfinished: dict[str, TrialRecord] = {}
         """The trials that have not ended."""
         self.state, self.reason, self.ended_at = "running", "", ""
@@ -137,6 +142,8 @@ class Records:
         """Versions of the libraries in the last session."""
         self.model_version: int | None = None
         """Version of the model in the catalog when the sweep started."""
+        self.warm_start: list[EarlierTrial] = []
+        """Trials of earlier experiments that inform the sampler. They are no trials of this sweep."""
         self.constants: dict[str, Scalar] = {}
         """Values of the model's parameters that are not searched."""
         self._by_wall_clock = True
@@ -162,6 +169,9 @@ class Records:
             case Asked():
                 record = TrialRecord(event.trial, event.params, event.source, retrains=event.retrains or "")
                 (self.trials[event.retrains].retrainings if event.retrains else self.searched).append(record)
+                if event.source == "person":
+                    self.added += 1
+                    self.requests.add(event.request)
                 self.trials[record.id] = self.unfinished[record.id] = record
                 self.counts["waiting"] += 1
                 self._set_state(record, "running")  # the searcher proposes a trial only when a slot is free
@@ -191,6 +201,8 @@ class Records:
         self.model_version = self.model_version or event.model_version
         self.constants = self.constants or event.constants
         self._by_wall_clock = event.hours is None  # as in version 0.1
+        if isinstance(event, SweepStarted):
+            self.warm_start = event.warm_start
         self.changed = event.changed if isinstance(event, SweepResumed) else {}
         for record in self.unfinished.values():
             self._set_state(record, "waiting")

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from search_spaces.distributions import Scalar
 from trainables.files import write_file
@@ -25,9 +19,10 @@ from tune_app.experiment.log import read
 from tune_app.experiment.ranking import ranked
 from tune_app.experiment.records import Records, TrialRecord
 from tune_app.formatting import clock, short
-from tune_app.report.figures import Chart, charts
+from tune_app.report.figures import charts
 from tune_app.report.pictures import pictures
 from tune_app.report.study import searched_values
+from tune_app.report.template import render
 
 
 @dataclass(frozen=True)
@@ -59,40 +54,19 @@ def page(
     experiment: Experiment, config: SweepConfig, records: Records, events: Sequence[Event], summary: Summary
 ) -> str:
     """Return the page."""
-    assets = files("tune_app.report") / "assets"
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    drawn = charts(config, records, events, summary)
-    return environment.from_string((assets / "page.html").read_text()).render(
+    return render(
+        "page.html",
+        charts(config, records, events, summary),
         title=f"{config.name}: {summary.state}",
         summary=summary,
         sentences=answer_sentences(summary),
         pictures=pictures(experiment, records.searched, summary),
-        charts=[(f"chart-{number}", chart) for number, chart in enumerate(drawn)],
-        data=_script_data(drawn),
         names=[*config.parameters],
         rows=_rows(experiment, config, records),
         facts=_facts(experiment, config, records, summary),
         commands=_commands(experiment, config, summary),
         yaml=dump(config),
-        plotly=Markup(get_plotlyjs()) if drawn else "",  # noqa: S704
-        css=Markup((assets / "page.css").read_text()),  # noqa: S704
-        script=Markup((assets / "page.js").read_text()),  # noqa: S704
     )
-
-
-def _script_data(drawn: Sequence[Chart]) -> Markup:
-    """Return the charts as JSON that may stand inside a script element."""
-    figures = {
-        f"chart-{number}": json.loads(chart.figure.to_json(), parse_float=_five_digits)
-        for number, chart in enumerate(drawn)
-    }
-    for figure in figures.values():
-        figure.get("layout", {}).pop("template", None)  # half of the page, and our style is in page.js
-    return Markup(json.dumps(figures).replace("<", "\\u003c").replace("\u2028", "\\u2028"))  # noqa: S704
-
-
-def _five_digits(number: str) -> float:
-    return float(f"{float(number):.5g}")
 
 
 def _rows(experiment: Experiment, config: SweepConfig, records: Records) -> list[Row]:

@@ -38,7 +38,7 @@ def pictures(experiment: Experiment, records: Sequence[TrialRecord], summary: Su
     found: list[Picture] = []
     spent = 0
     for caption, text, path in _files(experiment, records, summary):
-        picture = _embedded(caption, text, path)
+        picture = embedded(caption, text, path)
         if picture and spent + len(picture.source) <= MOST_BYTES:
             spent += len(picture.source)
             found.append(picture)
@@ -58,7 +58,7 @@ def _files(experiment: Experiment, records: Sequence[TrialRecord], summary: Summ
             yield f"trial {trial}: {name}", f"{name} of trial {trial}", experiment.folder / place
 
 
-def _embedded(caption: str, text: str, path: Path) -> Picture | None:
+def embedded(caption: str, text: str, path: Path) -> Picture | None:
     """Return the picture in a PNG file, or None if it cannot be read."""
     try:
         with Image.open(path, formats=["PNG"]) as image:

@@ -105,7 +105,7 @@ class Plain(Quiet):
         """Return how many trials of the search have ended, and the time left."""
         ended = len(self._records.searched) - sum(not one.retrains for one in self._records.unfinished.values())
         left = seconds_left(self._config, self._records, self._slots)
-        count = [] if record.retrains else [f"{ended}/{trial_count(self._config)}"]
+        count = [] if record.retrains else [f"{ended}/{trial_count(self._config, self._records.added)}"]
         return [", ".join([*count, *([f"about {clock(left)} left at most"] if left else [])])]
 
 

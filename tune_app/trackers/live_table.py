@@ -151,7 +151,8 @@ class LiveTable(Quiet):
         states = ", ".join(
             f"{counts[state]} {state}" for state in ("running", "completed", "stopped", "failed") if counts[state]
         )
-        asked = f"{len(self._records.searched)} of {trial_count(self._config)} trials asked"
+        count = trial_count(self._config, self._records.added)
+        asked = f"{len(self._records.searched)} of {count} trials asked"
         return f"{self._config.name}: {asked}; {states or 'starting'}"
 
     def _caption(self) -> list[str]:

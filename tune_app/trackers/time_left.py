@@ -17,7 +17,7 @@ def seconds_left(config: SweepConfig, records: Records, slots: int) -> float | N
     seconds_per_kimg = sum(record.seconds for record in trials) / trained
     length = config.scheduler.max_kimg
     left = sum(length - record.kimg for record in trials if not record.ended)
-    left += length * max(0, trial_count(config) - len(records.searched))
+    left += length * max(0, trial_count(config, records.added) - len(records.searched))
     if MODELS[config.model].uses_images and not config.metrics and config.recheck.trials:
         again = sum(len(record.retrainings) for record in records.searched)
         left += length * max(0, config.recheck.seeds * settings_trained_again(config) - again)

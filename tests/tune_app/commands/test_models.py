@@ -67,7 +67,7 @@ def swept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield made
 
 
-def request(swept: Experiment, out: Path, **changes: Any) -> SampleRequest:
+def request(swept: Experiment, out: Path | None, **changes: Any) -> SampleRequest:
     fields = {"where": str(swept.folder), "experiments": swept.folder.parent, "trial": None, "count": 5, "seed": 1,
               "nfe": None, "sampling": {}, "out": out}  # fmt: skip
     return SampleRequest(**{**fields, **changes})  # type: ignore[arg-type]
@@ -85,8 +85,34 @@ def test_an_exported_model_draws_the_images_of_its_trial(swept: Experiment, expo
     assert torch.equal(ours, tune_app.load_model(swept.folder.name, out=swept.folder.parent).sample(5, seed=4))
     result = tune_app.open(swept.folder.name, out=swept.folder.parent).best()
     assert result
-    assert tune_app.load_model(swept.folder / str(result["checkpoint"])).sample(2, nfe=4).shape == (2, 3, 16, 16)
+    assert tune_app.load_model(swept.folder / str(result.checkpoint)).sample(2, nfe=4).shape == (2, 3, 16, 16)
     assert not torch.equal(ours, tune_app.load_model(exported).sample(5, seed=5))
+
+
+def test_an_animation_ends_with_the_images_of_the_same_seed(swept: Experiment, tmp_path: Path) -> None:
+    way = tmp_path / "way.gif"
+    if swept.config().model == "beta_vae":
+        with pytest.raises(InputError, match="--animate needs an NCSN: beta_vae draws an image at once"):
+            sample(request(swept, None, animate=way))
+        assert not way.exists()
+        return
+    assert sample(request(swept, None, animate=way)) == [way]
+    with Image.open(way) as picture:
+        assert (picture.n_frames, picture.size) == (7, (332, 68)), "the start and 6 evaluations, five images in a row"
+        picture.seek(6)
+        assert picture.info["duration"] == 2000
+    model = tune_app.load_model(swept.folder.name, out=swept.folder.parent)
+    states = model.anneal(5, frames=4, seed=1)
+    assert torch.equal(states[-1], model.sample(5, seed=1))
+    assert len(states) == 4
+    assert not torch.equal(states[0], states[-1])
+    assert len(model.anneal(2, frames=61, seed=1, sampler="heun")) == 5
+    with pytest.raises(InputError, match=r"way\.gif exists already"):
+        sample(request(swept, None, animate=way))
+    with pytest.raises(InputError, match=r"must end in \.gif"):
+        sample(request(swept, None, animate=tmp_path / "way.png"))
+    both = [tmp_path / "two.gif", tmp_path / "two.png"]
+    assert sample(request(swept, both[1], animate=both[0])) == both
 
 
 def test_the_script_in_the_model_card_draws_the_same_images_in_a_fresh_process(exported: Path, tmp_path: Path) -> None:

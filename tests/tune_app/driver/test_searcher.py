@@ -13,6 +13,7 @@ from tune_app.config.load import load
 from tune_app.experiment.changes import check_trials
 from tune_app.experiment.events import Ended
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.queue import add_point
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own
 
@@ -100,3 +101,45 @@ def test_a_grid_is_asked_in_full_after_the_baselines(tmp_path: Path) -> None:
     local.log.close()
     assert asked[:2] == [7, 8]
     assert sorted(asked[2:]) == list(range(9))
+
+
+def run_all(local: LocalSession) -> list[tuple[str, float]]:
+    """Run each trial to its end. Return source and x1 of every trial."""
+    while (trial := local.searcher.next_trial()) is not None:
+        local.log.append(reported(trial.trial_id, local.session.config.scheduler.max_kimg, "stop", value=1.0))
+        local.searcher.on_trial_complete(trial.trial_id)
+    return [(record.source, float(record.params["x1"])) for record in local.records.trials.values()]
+
+
+def test_points_that_a_person_adds_come_next_and_are_additional(tmp_path: Path) -> None:
+    changes = {"search.trials": 3, "resources.gpu": 1, "baselines": "[{x1: 7}]", "search.sampler": "random"}
+    plain = LocalSession(load("branin_space.yaml", set=changes), tmp_path)
+    alone = run_all(plain)
+    plain.log.close()
+    local = LocalSession(load("branin_space.yaml", set=changes), tmp_path)
+    local.stopping.requests.points = [
+        add_point(local.session.experiment, {"x1": x1, **more})
+        for x1, more in ((1.5, {}), (99.0, {}), (2.5, {"x2": 3.0}))
+    ]
+    found = run_all(local)
+    local.log.close()
+    assert found[:3] == [("person", 1.5), ("person", 2.5), ("baseline", 7.0)]
+    assert [source for source, _ in found[3:]] == ["sampler", "sampler"]
+    assert [source for source, _ in alone] == ["baseline", "sampler", "sampler"]
+    assert local.records.trials["0001"].params["x2"] == 3.0
+    assert len({record.params["x2"] for record in local.records.trials.values()}) == 5, "missing values are sampled"
+    left = [path.suffix for path in local.session.experiment.queue.iterdir()]
+    assert left == [".refused"], "the one outside the range"
+    check_trials(Experiment(tmp_path), local.records, local.session.config)
+    assert [trial.state.name for trial in local.writer.study.trials] == ["COMPLETE"] * 5
+
+
+def test_a_point_that_comes_after_the_last_trial_is_run(local: LocalSession) -> None:
+    run_all(local)
+    assert local.searcher.is_finished()
+    local.stopping.requests.points = [add_point(local.session.experiment, {"x1": 1.0})]
+    assert not local.searcher.is_finished()
+    added = local.searcher.next_trial()
+    assert added is not None
+    assert local.records.trials[added.trial_id].source == "person"
+    assert local.searcher.is_finished()

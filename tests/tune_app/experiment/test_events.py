@@ -81,7 +81,7 @@ def broken() -> list[Any]:
         ("sweep_ended", "hours", NO_NUMBER, NOT_NEGATIVE),
         ("sweep_ended", "reason", [1, ["x"], None], "a string"),
         ("asked", "params", NO_PARAMS, "an object of finite numbers, strings, true or false"),
-        ("asked", "source", ["user", None, 1], "one of 'baseline', 'sampler' or 'retraining'"),
+        ("asked", "source", ["user", None, 1], "one of 'baseline', 'sampler', 'person' or 'retraining'"),
         ("reported", "kimg", [0, *NO_NUMBER], NUMBER),
         ("reported", "seconds", NO_NUMBER, NOT_NEGATIVE),
         ("reported", "rung", [1, 0, "true", None], "true or false"),

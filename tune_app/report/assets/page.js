@@ -101,7 +101,8 @@ table.tHead.addEventListener("click", (event) => {
   table.tBodies[0].append(...rows);
 });
 
-document.getElementById("filter").addEventListener("input", (event) => {
+const filter = document.getElementById("filter");
+if (filter) filter.addEventListener("input", (event) => {
   const words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
   let shown = 0;
   for (const row of rows) {
