@@ -39,8 +39,8 @@ class TrialRecord:
     source: str
     state: State = "waiting"
     reason: str = ""
-    reports: list[Reported] = field(default_factory=list)
-    checkpoints: list[Checkpointed] = field(default_factory=list)
+    reports: list[Reported] = field(default_factory=list, repr=False)
+    checkpoints: list[Checkpointed] = field(default_factory=list, repr=False)
     failures: list[Failed] = field(default_factory=list)
     counted_failures: int = 0
     """Failures that use up a retry.
