@@ -4,7 +4,7 @@ Torch is imported only when a run is built, so checking a configuration takes mi
 or file with its `Run` or `ImageModel`, and one entry here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from math import inf, isfinite
@@ -58,6 +58,11 @@ class Metric:
     """True if the metric depends on the samples, so it can pick the best sampling setting."""
 
 
+def always(_params: Mapping[str, Scalar], _sampling: Mapping[str, Scalar]) -> bool:
+    """Return True: every network can be sampled with every setting."""
+    return True
+
+
 @dataclass(frozen=True)
 class Model:
     """One entry of the catalog."""
@@ -69,6 +74,8 @@ class Model:
     uses_images: bool = True
     descending: Sequence[tuple[str, str]] = ()
     """Pairs of parameters. The first of a pair must be larger than the second."""
+    can_sample: Callable[[Mapping[str, Scalar], Mapping[str, Scalar]], bool] = always
+    """Return True if a network of these training parameters can be sampled with this setting."""
     version: int = 1
     """Raise this when the same RunSpec gives other numbers. Experiments of another version are not resumed."""
 
@@ -132,8 +139,20 @@ BPD = Metric(
 ALONE = "reconstruction is best where beta is lowest."
 CODES = "it judges the code. Use it together with kid."
 
+
+def takes_any_level(params: Mapping[str, Scalar]) -> bool:
+    """Return True if an NCSN takes noise levels other than those it was trained on."""
+    return params["arch"] != "refinenet" and params["conditioning"] == "log_sigma"
+
+
+def _can_sample(params: Mapping[str, Scalar], sampling: Mapping[str, Scalar]) -> bool:
+    """Return True unless Heun's method, which chooses its own noise levels, meets a network that knows only its own."""
+    return sampling.get("sampler") != "heun" or takes_any_level(params)
+
+
 NCSN = Model(
     run="trainables.ncsn.task:build",
+    can_sample=_can_sample,
     parameters={
         **TRAINING,
         "sigma_begin": Parameter(1.0, "largest noise level, images in [0, 1]", above=0, high=1000),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from trainables import data
+from trainables.catalog import takes_any_level
 from trainables.contract import Grid, ImageModel, Judgement, Run, RunSpec, Scalar
 from trainables.metrics.likelihood import bits_per_dim, discretised_nats
 from trainables.ncsn.likelihood import ladder_nats, ladder_nats_continuous, prior_nats
@@ -50,7 +51,7 @@ class Ncsn(ImageModel):
             float(params["sigma_begin"]), float(params["sigma_end"]), levels=int(params["num_scales"])
         )
         self._levels = torch.tensor(self.sigmas)
-        self._any_level = params["arch"] != "refinenet" and params["conditioning"] == "log_sigma"
+        self._any_level = takes_any_level(params)
         self._weighting = params.get("weighting", "sigma2")
         self.network: nn.Module = Score(
             _backbone(params, self.sigmas, shape=shape),

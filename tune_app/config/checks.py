@@ -269,7 +269,7 @@ def _langevin_step(config: SweepConfig) -> Iterator[Fault]:
             hint = "keep one of them"
             yield reach.fault("step_size has no effect together with step_lr", hint, "step_size", "step_lr")
         needs_levels = "refinenet" in reach.choices("arch") or "sigma" in reach.choices("conditioning")
-        if "heun" in reach.choices("sampler") and needs_levels:
+        if set(reach.choices("sampler")) == {"heun"} and needs_levels:
             message = "heun needs a network that takes any noise level: arch unet or resunet, conditioning log_sigma"
             yield reach.fault(message, "", "sampler", "arch", "conditioning")
     if "heun" not in _Reach(config).choices("sampler"):

@@ -36,10 +36,18 @@ def run_spec(config: SweepConfig, params: Mapping[str, Scalar], *, seed: int) ->
         samples=config.evaluation.samples,
         final_samples=config.evaluation.final_samples,
         nfe=config.evaluation.nfe,
-        sampling=tuple({**sampling, **setting} for setting in config.space.sampling_grid(RUNG_SETTINGS, given)),
-        final_sampling=tuple({**sampling, **setting} for setting in config.space.sampling_grid(FINAL_SETTINGS, given)),
+        sampling=_settings(config, RUNG_SETTINGS, given, sampling),
+        final_sampling=_settings(config, FINAL_SETTINGS, given, sampling),
         max_kimg=config.scheduler.max_kimg,
     )
+
+
+def _settings(
+    config: SweepConfig, most: int, given: Mapping[str, Scalar], sampling: Mapping[str, Scalar]
+) -> tuple[Mapping[str, Scalar], ...]:
+    """Return the sampling settings that each evaluation tries: those that suit the network."""
+    tried = ({**sampling, **setting} for setting in config.space.sampling_grid(most, given))
+    return tuple(setting for setting in tried if MODELS[config.model].can_sample(given, setting))
 
 
 def threads(config: SweepConfig) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from search_spaces.distributions import Scalar
 from tune_app.config.load import load
 from tune_app.driver.trial_spec import trial_seed, trial_spec
 from tune_app.experiment.records import TrialRecord
@@ -26,3 +29,21 @@ def test_a_trial_takes_its_own_parameters_then_fixed_ones_then_defaults() -> Non
     assert (spec.params["lr"], spec.params["num_scales"]) == (2e-3, 12)
     assert (spec.params["width"], spec.params["clip"]) == (32, 1.0)
     assert {len(spec.sampling), len(spec.final_sampling)} == {3, 5}
+
+
+@pytest.mark.parametrize(
+    ("known", "samplers"),
+    [
+        ({}, {"langevin", "heun"}),
+        ({"conditioning": "sigma"}, {"langevin"}),
+        ({"arch": "refinenet"}, {"langevin"}),
+    ],
+)
+def test_only_a_network_that_takes_any_noise_level_is_sampled_by_heuns_method(
+    known: dict[str, Scalar], samplers: set[str]
+) -> None:
+    config = load("ncsn_space.yaml", set={"resources.gpu": 0})
+    config = config.model_copy(update={"fixed": {**config.fixed, **known}})
+    spec = trial_spec(config, TrialRecord("0000", {}, "sampler"))
+    for settings in (spec.sampling, spec.final_sampling):
+        assert {setting["sampler"] for setting in settings} == samplers
