@@ -24,6 +24,7 @@ from tune_app.cluster import ray as cluster
 
 def branin(gpu, trials):
     few = {"scheduler.type": "none", "scheduler.max_kimg": 3, "search.sampler": "random", "failures.retries": 0}
+    few["failures.checkpoint_kimg"] = 1  # else a GPU trial writes one every 30 s
     named = {"name": f"share-{gpu}", "search.trials": trials, "wandb.mode": "disabled"}
     return load("branin_space.yaml", set={**few, **named, "resources.cpu": 0.1, "resources.gpu": gpu})
 

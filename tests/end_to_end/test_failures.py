@@ -86,6 +86,7 @@ def test_out_of_gpu_memory_is_tried_again_with_twice_the_share_and_a_lost_worker
 ) -> None:
     one_gpu = {"TUNE_APP_GPUS": "1"}
     few = ("--trials", "3", "--set", "resources.gpu=0.25", "--set", "failures.retries=0")
+    few += ("--set", "failures.checkpoint_kimg=1")  # else a GPU trial writes one every 30 s
     done = faulty("run", "branin_space.yaml", *few, faults="1:gpu_memory,2:die", **one_gpu)
     assert done.returncode == 0, done.stdout + done.stderr
     sweep = the_sweep(folder)
