@@ -102,7 +102,7 @@ NCSN = {"sigma_begin": 31.41592, "sigma_end": 0.0123456, "num_scales": 232, "lr"
 
 @pytest.mark.parametrize(
     ("width", "height", "parameters", "rows"),
-    [(60, 20, "+4 more", 9), (80, 24, "+2 more", 9), (104, 12, "num_scales", 6), (200, 50, "step_size", 9)],
+    [(60, 20, "+5 more", 9), (80, 24, "+3 more", 9), (104, 12, "num_scales", 6), (200, 50, "step_size", 9)],
 )
 def test_the_table_fits_every_terminal(width: int, height: int, parameters: str, rows: int, draw: Draw) -> None:
     trials = [f"{number:04d}" for number in range(9)]
