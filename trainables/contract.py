@@ -31,6 +31,8 @@ class DataSpec:
     name: str = "cifar10"
     resolution: int = 32
     path: str | None = None
+    evaluated_on: str = "held_out"
+    """`held_out`: train on the training images. `test`: train on these and the held-out images, for a retraining."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -111,7 +112,9 @@ class Prepared(NamedTuple):
     scale: dict[str, float]
     """kid of corrupted real images, by corruption."""
     compared: dict[str, int]
-    """Number of real images that samples are compared with, in the `search` and in the `re-evaluation`."""
+    """Number of real images that samples are compared with, by the part of the sweep that compares them."""
+    searched: str
+    """Fingerprint of the images as a search uses them. A retraining uses the same images, split otherwise."""
 
 
 def prepare(spec: RunSpec, features: str, saved: bytes, fid: bool, version: int) -> Iterator[Any]:
@@ -135,10 +138,13 @@ def _prepare(spec: RunSpec, features: str, saved: bytes, fid: bool, version: int
     from trainables import data, evaluation, sample_metrics
 
     images = data.load(spec.data)
-    made = sample_metrics.build_sample_metrics(images, features, saved=saved, fid=fid, version=version)
+    searched = data.load(replace(spec.data, evaluated_on="held_out"))
+    made = sample_metrics.sample_metrics_of(spec.data, features, saved=saved, fid=fid, version=version)
     compared = {"search": made.compared, "re-evaluation": (made.fresh or made).compared}
-    real = evaluation.real_images(images)
-    return Prepared(images.fingerprint, made.fingerprints, made.cnn, real, made.scale, compared), made
+    if spec.data.evaluated_on == "test":
+        compared = {"retraining": made.compared}
+    real, prints = evaluation.real_images(images), (images.fingerprint, made.fingerprints)
+    return Prepared(*prints, made.cnn, real, made.scale, compared, searched.fingerprint), made
 
 
 def recheck(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from trainables import data as data_sets
 from trainables import precision
 from trainables.cache_folder import cache_folder
-from trainables.contract import SAMPLE_METRICS, ErrorParts, FeaturesError
+from trainables.contract import SAMPLE_METRICS, DataSpec, ErrorParts, FeaturesError
 from trainables.data import ImageData
 from trainables.data.images import PartName
 from trainables.files import write_file
@@ -191,6 +192,23 @@ def build_sample_metrics(
     scale = {name: measure.kid_of_copies(some, corrupt(some)) for name, corrupt in CORRUPTIONS.items()}
     fresh = _against(data, "second_half", measure, beside, everything) if part == "first_half" else None
     return SampleMetrics(measure, beside, mean_distance(real), scale, part, fresh)
+
+
+def sample_metrics_of(
+    spec: DataSpec, features: str, *, saved: bytes = b"", fid: bool = False, version: int = SAMPLE_METRICS
+) -> SampleMetrics:
+    """Return the sample metrics for the images of `spec`; see build_sample_metrics.
+
+    Those of a retraining compare with the test images. They use the features of the sweep, standardised as the sweep
+    standardised them, so that the values compare with the sweep's.
+    """
+    images = data_sets.load(spec)
+    if spec.evaluated_on == "held_out":
+        return build_sample_metrics(images, features, saved=saved, fid=fid, version=version)
+    searched = data_sets.load(replace(spec, evaluated_on="held_out"))
+    made = build_sample_metrics(searched, features, saved=saved, version=version)
+    everything = images.train if fid and made.main.name == "inception" else None
+    return replace(_against(images, "held_out", made.main, made.other, everything), scale=made.scale)
 
 
 def _against(

@@ -12,6 +12,8 @@ Array = npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
 
 
+FEWEST_HELD_OUT = 3
+"""KID's standard error needs three images."""
 PartName = Literal["held_out", "first_half", "second_half"]
 
 
@@ -49,6 +51,8 @@ class ImageData:
     """Factors of each training image (shapes.FACTORS), int64 (N, 7). Only shapes have them."""
     factors: Tensor | None = None
     """Factors of each held-out image."""
+    test_factors: Tensor | None = None
+    """Factors of each test image."""
 
     def part(self, name: PartName) -> Part:
         """Return all held-out images, or one half of them."""
@@ -79,7 +83,7 @@ class Source(NamedTuple):
 
 def hold_out(images: Pixels, labels: Array) -> dict[str, Array]:
     """Hold out a random tenth of the training images, at most 5,000. The same images are held out every time."""
-    held = min(5000, max(3, len(images) // 10))  # KID's standard error needs three
+    held = min(5000, max(FEWEST_HELD_OUT, len(images) // 10))
     order = np.random.default_rng(0).permutation(len(images))
     return {
         "train": images[order[held:]],
@@ -87,6 +91,20 @@ def hold_out(images: Pixels, labels: Array) -> dict[str, Array]:
         "held_out": images[order[:held]],
         "held_out_labels": labels[order[:held]],
     }
+
+
+def for_retraining(data: ImageData) -> Decoded:
+    """Return the images of a retraining: it trains on the held-out images too, and holds out the test images."""
+    arrays = {
+        "train": np.concatenate([data.train.numpy(), data.held_out.numpy()]),
+        "train_labels": np.concatenate([data.train_labels.numpy(), data.held_out_labels.numpy()]),
+    }
+    for name in ("held_out", "test"):
+        arrays |= {name: data.test.numpy(), f"{name}_labels": data.test_labels.numpy()}
+    if data.train_factors is not None and data.factors is not None and data.test_factors is not None:
+        arrays["train_factors"] = np.concatenate([data.train_factors.numpy(), data.factors.numpy()])
+        arrays |= {name: data.test_factors.numpy() for name in ("factors", "test_factors")}
+    return Decoded(arrays, data.classes)
 
 
 def box_average(images: Pixels, factor: int) -> Pixels:

@@ -34,7 +34,7 @@ def source(spec: DataSpec, _cache: Path) -> Source:
     """Return images of 12,000 of the 921,600 factor combinations, at 16 or 32 pixels. The label is the shape."""
     if spec.resolution not in (16, 32):
         raise DataError(f"shapes are drawn at resolution 16 or 32, not {spec.resolution}")
-    return Source("shapes 1", partial(_decode, spec.resolution))
+    return Source("shapes 2", partial(_decode, spec.resolution))
 
 
 def _decode(resolution: int) -> Decoded:
@@ -54,6 +54,7 @@ def _decode(resolution: int) -> Decoded:
     ):
         arrays |= {name: images[part], f"{name}_labels": factors[part, 0]}
     arrays |= {"train_factors": factors[:TRAIN], "factors": factors[TRAIN : TRAIN + HELD_OUT]}
+    arrays["test_factors"] = factors[TRAIN + HELD_OUT :]
     return Decoded(arrays, SHAPES)
 
 

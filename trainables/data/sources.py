@@ -1,5 +1,6 @@
 """The images of a DataSpec."""
 
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -8,7 +9,7 @@ from trainables.cache_folder import cache_folder
 from trainables.contract import DataError, DataSpec
 from trainables.data import cache as disk
 from trainables.data import cifar10, folder, shapes
-from trainables.data.images import ImageData
+from trainables.data.images import FEWEST_HELD_OUT, Decoded, ImageData, for_retraining
 
 SOURCES = {"cifar10": cifar10.source, "folder": folder.source, "shapes": shapes.source}
 SMALLEST = 16
@@ -32,4 +33,14 @@ def _load(spec: DataSpec, cache: Path) -> ImageData:
     source = SOURCES[spec.name](spec, cache)
     identity = f"{spec.name}-{spec.resolution}"
     key = sha256(repr((disk.FORMAT, identity, source.version)).encode()).hexdigest()[:16]
-    return disk.fetch(cache / f"{identity}-{key}", identity, source.decode, spec.path)
+    if spec.evaluated_on == "held_out":
+        return disk.fetch(cache / f"{identity}-{key}", identity, source.decode, spec.path)
+
+    def decode() -> Decoded:
+        searched = _load(replace(spec, evaluated_on="held_out"), cache)
+        if len(searched.test) < FEWEST_HELD_OUT:
+            raise DataError(f"a retraining needs {FEWEST_HELD_OUT} test images or more, not {len(searched.test)}")
+        return for_retraining(searched)
+
+    # a name that `known_distances` does not take for the images of a sweep
+    return disk.fetch(cache / f"retraining-{identity}-{key}", identity, decode, spec.path)

@@ -51,7 +51,7 @@ def experiment_row(experiment: Experiment) -> ExperimentRow:
     except (InputError, OSError) as error:
         return ExperimentRow(name, folder, problem=str(error).partition("\n")[0])
     metric = config.metric.name
-    result = best_result(records.trials.values(), metric)
+    result = best_result(records.trials.values(), metric, config.retraining)
     return ExperimentRow(
         name,
         folder,

@@ -109,7 +109,8 @@ def _competitor(
     mine: FreshValues,
 ) -> Competitor:
     metric = config.metric.name
-    result, reference, best = best_result(records.trials.values(), metric), first.best(), mine.best()
+    result = best_result(records.trials.values(), metric, config.retraining)
+    reference, best = first.best(), mine.best()
     ours, theirs = best and mine.get(best.id), reference and first.get(reference.id)
     distance = difference(theirs, ours, metric) if ours and theirs else None
     return Competitor(

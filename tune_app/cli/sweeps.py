@@ -1,4 +1,4 @@
-"""Commands about sweeps: run, plan, validate, resume, stop, enqueue, status, schema."""
+"""Commands about sweeps: run, plan, validate, resume, stop, enqueue, retrain, status, schema."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from tune_app.cli.options import (
     assigned,
     experiment_argument,
     find_in_out,
+    out_option,
     selection_options,
     set_option,
     space_argument,
+    wandb_option,
 )  # fmt: skip
 from tune_app.cli.output import make_console, say, show
 from tune_app.cli.root import cli
@@ -106,6 +108,47 @@ def resume(
     changes = {**assigned(sets), **({} if trials is None else {"search.trials": str(trials)})}
     resume_sweep(existing, existing.config(changes), address=address, console=make_console(quiet=as_json))
     _finish(existing, as_json=as_json)
+
+
+@cli.command()
+@experiment_argument
+@click.option("--trial", "trials", multiple=True, metavar="ID", help="A trial's setting; default: the winner's.")
+@click.option("--top", type=click.IntRange(min=1), help="Train this many best settings.")
+@click.option("--with-baselines", is_flag=True, help="Also train the baselines of EXP, to compare with them.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each setting.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of every random draw; default: EXP's plus 1.")
+@click.option("--name", help="Name of the new experiment; default: EXP's with -retrained.")
+@set_option
+@out_option("Folder of EXP and of the new experiment.")
+@wandb_option
+@address_option
+@as_json
+def retrain(
+    experiment: str,
+    sets: tuple[str, ...],
+    top: int | None,
+    out: Path,
+    address: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train the winner of EXP again, on the held-out images too, and evaluate it once on the test images."""
+    from tune_app.commands.retrain import RetrainRequest, retraining_config, retraining_lines
+    from tune_app.driver.sweep import run_sweep
+    from tune_app.experiment.out_folder import find
+
+    if top and options["trials"]:
+        raise click.UsageError("--trial names the settings and --top counts them: choose one.")
+    sweep = find(experiment, out)
+    config = retraining_config(sweep, RetrainRequest(sets=assigned(sets), top=top or 1, **options), out)
+    say(retraining_lines(config), quiet=as_json)
+    about: dict[str, Any] = {
+        "profile": sweep.profile(),
+        "source": str(sweep.folder),
+        "command": ["tune_app", *sys.argv[1:]],
+    }
+    console = make_console(quiet=as_json)
+    _finish(run_sweep(config, out=out, address=address, about=about, console=console), as_json=as_json)
 
 
 @cli.command()

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from search_spaces.distributions import Scalar
 from tune_app.config.point import parse_point
+from tune_app.errors import InputError
 from tune_app.experiment.events import Asked
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.lock import is_running
@@ -46,7 +47,10 @@ def enqueue(
     clock: Callable[[], float] = time.monotonic,
 ) -> Enqueued:
     """Add the point to the sweep and wait some `seconds` for its trial. Raise ConfigError if the space refuses it."""
-    params = parse_point(experiment.config(), sets)
+    config = experiment.config()
+    if config.retraining:
+        raise InputError(f"{experiment.folder} trains settings of {config.retraining.experiment} and takes no other")
+    params = parse_point(config, sets)
     tail = Tail(experiment.events)
     point, until, trial = add_point(experiment, params), clock() + seconds, None
     while (running := is_running(experiment.folder)) and trial is None and clock() < until:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,12 +51,14 @@ def measure_checkpoint(request: MeasureRequest, say: Callable[[str], None]) -> d
     with _refusals(path):
         run, about = _load(request)
 
-        from trainables.sample_metrics import build_sample_metrics
+        from trainables.sample_metrics import sample_metrics_of
 
         spec, images = run.spec, run.data
         features, saved = _features(path)
-        metrics = build_sample_metrics(images, features, saved=saved)
+        metrics = sample_metrics_of(spec.data, features, saved=saved)
         evaluation = run.evaluate(final=True, sample_metrics=metrics)
+    if spec.data.evaluated_on == "test":
+        say("note: a retraining has trained on the held-out images, so the test images are used")
     if path.is_file():
         say("note: the reference trains on all training images, including those held out here")
         if about["averaged"]:
@@ -210,7 +212,9 @@ def _data_spec(saved: object, request: MeasureRequest) -> DataSpec:
     side = request.resolution or saved.get("resolution", 32)
     if not isinstance(side, int):
         raise InputError(f"the checkpoint's resolution {side!r} is not a whole number; give --resolution")
-    return data_spec(request.data or (f"{name}:{path}" if path else name), side)
+    spec = data_spec(request.data or (f"{name}:{path}" if path else name), side)
+    retrained = request.data is None and saved.get("evaluated_on") == "test"
+    return replace(spec, evaluated_on="test") if retrained else spec
 
 
 def _features(path: Path) -> tuple[str, bytes]:

@@ -64,11 +64,12 @@ def trained_model(where: str, out: Path, trial: str | None = None) -> Source:
 
 def _chosen(experiment: Experiment, trial: str | None) -> TrialResult:
     """Return the result of a trial, or of the winner. Raise InputError if it has no checkpoint."""
-    records, metric = experiment.read_records(), experiment.config().metric.name
-    if not MODELS[experiment.config().model].uses_images:
-        raise InputError(f"{experiment.folder}: {experiment.config().model} is no model of images")
+    records, config = experiment.read_records(), experiment.config()
+    metric = config.metric.name
+    if not MODELS[config.model].uses_images:
+        raise InputError(f"{experiment.folder}: {config.model} is no model of images")
     if trial is None:
-        result = best_result(records.trials.values(), metric)
+        result = best_result(records.trials.values(), metric, config.retraining)
         if result is None:
             raise InputError(f"{experiment.folder}: no trial has reached a rung, so there is no model yet")
     else:

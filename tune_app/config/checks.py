@@ -42,7 +42,7 @@ def check(config: SweepConfig, *, resumed: bool = False) -> None:
     if not faults:
         faults = [*_space(config)]
     if not faults:
-        faults = [*_baselines(config), *_langevin_step(config), *_warmup(config)]
+        faults = [*_baselines(config), *_langevin_step(config), *_warmup(config), *_retraining(config)]
         faults += [] if resumed else [*_order(config), *_batch_size(config)]
     if faults:
         raise ValidationError.from_exception_data(
@@ -191,6 +191,18 @@ def _baseline_misfit(config: SweepConfig, baseline: dict[str, Scalar], name: str
         if parent in given and not any(same(given[parent], one) for one in allowed):
             return f"is not searched when {parent} is {given[parent]}"
     return space.parameters[name].complaint(value)
+
+
+def _retraining(config: SweepConfig) -> Iterator[Fault]:
+    if config.retraining is None:
+        return
+    count = len(config.retraining.settings) * config.retraining.seeds
+    if not len(config.baselines) == config.search.trials == count:
+        message = f"a retraining has {count} trainings: each setting with each seed"
+        yield Fault(("search", "trials"), message, "`tune_app retrain` writes this configuration")
+    if config.scheduler.type != "none" or config.metrics or config.recheck.trials:
+        message = "goes with scheduler.type none, a single metric and recheck.trials 0"
+        yield Fault(("retraining",), message, "`tune_app retrain` writes this configuration")
 
 
 class _Reach:

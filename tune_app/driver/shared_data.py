@@ -39,8 +39,26 @@ class SharedData:
     scale: dict[str, float] = field(default_factory=dict)
     """kid of corrupted real images, by corruption."""
     compared: dict[str, int] = field(default_factory=dict)
-    """Number of real images that samples are compared with, in the `search` and in the `re-evaluation`."""
+    """Number of real images that samples are compared with, by the part of the sweep that compares them."""
+    searched: str = ""
+    """Fingerprint of the images as a search uses them. A retraining uses the same images, split otherwise."""
     sample_metrics: ObjectRef | None = None
+
+
+def prepare_new(config: SweepConfig, console: Quiet) -> SharedData:
+    """Prepare the data of a new experiment. A retraining gets the features of its sweep, so that the values compare.
+
+    Raise InputError if the images or the features are not those of the sweep.
+    """
+    if config.retraining is None:
+        return prepare_data(config, console)
+    sweep = Experiment(Path(config.retraining.experiment))
+    data, records = prepare_data(config, console, sweep, config.retraining.sample_metrics), sweep.read_records()
+    if records.data and records.data != data.searched:
+        raise InputError(f"data: these are not the images that {sweep.folder} was started with")
+    if records.features and records.features != data.features:
+        raise InputError(f"{sweep.features}: these are not the features of the sweep", hint="restore it from a copy")
+    return data
 
 
 def prepare_data(

@@ -20,7 +20,7 @@ from tune_app.driver.finalists import to_recheck, to_retrain
 from tune_app.driver.gpu_share import settle_gpu_share
 from tune_app.driver.manifest import make_manifest, versions
 from tune_app.driver.session import Session
-from tune_app.driver.shared_data import SharedData, check_same_data, prepare_data
+from tune_app.driver.shared_data import SharedData, check_same_data, prepare_data, prepare_new
 from tune_app.errors import InputError, RayDiedError, StorageError
 from tune_app.experiment.changes import Changes, accepted_changes, changed_versions, check_model, check_trials
 from tune_app.experiment.earlier import with_earlier_found, with_earlier_of
@@ -64,7 +64,7 @@ def run_sweep(
         try:
             with ray_cluster.started(config.resources, address, recorded.note, config.storage) as cluster:
                 check_shared(out, config.storage)
-                data = prepare_data(config, recorded)
+                data = prepare_new(config, recorded)
                 config = settle_gpu_share(config, cluster, data, recorded.note)
                 experiment = create(out, config.name, only=only)
                 with resume_lock(experiment.folder):

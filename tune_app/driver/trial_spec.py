@@ -32,7 +32,7 @@ def run_spec(config: SweepConfig, params: Mapping[str, Scalar], *, seed: int) ->
         seed=seed,
         common_seed=config.search.seed,
         metric=config.metric.name,
-        data=DataSpec(config.data.name, config.data.resolution, config.data.path),
+        data=data_spec(config),
         samples=config.evaluation.samples,
         final_samples=config.evaluation.final_samples,
         nfe=config.evaluation.nfe,
@@ -40,6 +40,12 @@ def run_spec(config: SweepConfig, params: Mapping[str, Scalar], *, seed: int) ->
         final_sampling=_settings(config, FINAL_SETTINGS, given, sampling),
         max_kimg=config.scheduler.max_kimg,
     )
+
+
+def data_spec(config: SweepConfig) -> DataSpec:
+    """Return the images of an experiment. Only a retraining is evaluated on the test images."""
+    data = config.data
+    return DataSpec(data.name, data.resolution, data.path, "test" if config.retraining else "held_out")
 
 
 def _settings(

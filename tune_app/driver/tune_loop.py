@@ -132,6 +132,7 @@ def _resume_line(session: Session) -> str:
 
 def _log_start(session: Session, changes: Changes, hours: float, earlier: Sequence[EarlierTrial]) -> None:
     config, log = session.config, session.log
+    new = config.retraining.sample_metrics if config.retraining else SAMPLE_METRICS
     fields = {
         "time": log.now(),
         "name": config.name,
@@ -141,7 +142,7 @@ def _log_start(session: Session, changes: Changes, hours: float, earlier: Sequen
         "features": session.data.features,
         "scale": session.data.scale,
         "compared": session.data.compared,
-        "sample_metrics": session.records.sample_metrics if log.events else SAMPLE_METRICS,
+        "sample_metrics": session.records.sample_metrics if log.events else new,
         "identity": session.records.identity or ("" if log.events else token_hex(4)),
         "hours": hours,
         "versions": versions(),

@@ -150,7 +150,8 @@ class Experiment:
 
     def best(self) -> TrialResult | None:
         """Return the best trial so far, with the fields of `best` in summary.json, or None before the first rung."""
-        return best_result(self.records(), self.config().metric.name)
+        config = self.config()
+        return best_result(self.records(), config.metric.name, config.retraining)
 
     def _read_manifest(self) -> dict[str, JsonValue]:
         with suppress(OSError, ValueError):

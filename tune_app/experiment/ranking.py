@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
+from math import inf, sqrt
+from statistics import fmean, stdev
 
 from search_spaces.distributions import Scalar
 from trainables.catalog import sign
+from tune_app.config.schema import RetrainingConfig
 from tune_app.experiment.fresh_values import FreshValues
 from tune_app.experiment.records import TrialRecord
 
@@ -27,18 +29,42 @@ def ranked(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
     return [record for record, _ in sorted(finalists, key=lambda pair: sign(metric) * pair[1])]
 
 
-def best(records: Iterable[TrialRecord], metric: str) -> TrialRecord | None:
-    """Return the best trial by fresh seeds, or by the sweep's own values if no trial was re-evaluated."""
+def best(records: Iterable[TrialRecord], metric: str, retraining: RetrainingConfig | None = None) -> TrialRecord | None:
+    """Return the best trial by fresh seeds, or by the sweep's own values if no trial was re-evaluated.
+
+    In a retraining it is the first training of the first setting. To choose among trainings by the test images would
+    make the chosen one look better than it is.
+    """
     trials = list(records)
+    if retraining:
+        return next(iter(trainings(trials, retraining, metric)[0]), None)
     order = ranked(trials, metric)
     return FreshValues(order, metric).best() or (order[0] if order else None)
 
 
-def best_result(records: Iterable[TrialRecord], metric: str) -> TrialResult | None:
-    """Return the result of the best trial, or None before the first rung."""
+def best_result(
+    records: Iterable[TrialRecord], metric: str, retraining: RetrainingConfig | None = None
+) -> TrialResult | None:
+    """Return the result of the best trial, or None before the first rung.
+
+    In a retraining its value is the mean over the trainings of its setting.
+    """
     trials = list(records)
-    winner = best(trials, metric)
-    return trial_result(winner, metric, FreshValues(ranked(trials, metric), metric)) if winner else None
+    winner = best(trials, metric, retraining)
+    if winner is None:
+        return None
+    if retraining is None:
+        return trial_result(winner, metric, FreshValues(ranked(trials, metric), metric))
+    values = [value for one in trainings(trials, retraining, metric)[0] if (value := one.value(metric)) is not None]
+    error = stdev(values) / sqrt(len(values)) if len(values) > 1 else None
+    return replace(trial_result(winner, metric), value=fmean(values), stderr=error, trainings=values)
+
+
+def trainings(records: Iterable[TrialRecord], retraining: RetrainingConfig, metric: str) -> list[list[TrialRecord]]:
+    """Return the finished trainings of each setting of a retraining, in the order of their seeds."""
+    finished = [one for one in records if one.state == "completed" and one.value(metric) is not None]
+    count = len(retraining.settings)
+    return [[one for one in finished if one.number % count == setting] for setting in range(count)]
 
 
 def front(

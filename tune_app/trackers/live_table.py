@@ -113,7 +113,7 @@ class LiveTable(Quiet):
             table.add_column(column, justify="left" if column == "state" else "right", no_wrap=True)
         if dropped:
             table.add_column(f"+{dropped} more", no_wrap=True)
-        leader = best(self._records.trials.values(), metric)
+        leader = best(self._records.trials.values(), metric, self._config.retraining)
         for record, row in zip(rows, cells, strict=True):
             style = {"failed": "red", "stopped": "dim"}.get(record.state, "")
             table.add_row(*row[: len(shown)], style="bold green" if record is leader else style)

@@ -280,7 +280,7 @@ class WandbMirror:
         """Set the Sweep's state, and send one alert and the winner's checkpoint. Raise UnreachableError."""
         records, metric = self._records, self._config.metric.name
         self._sweep.set_state(api, "CANCELED" if records.reason == "person" else STATES[records.state])
-        result = best_result(records.trials.values(), metric)
+        result = best_result(records.trials.values(), metric, self._config.retraining)
         if (
             result is None
             or result.trial in self._deleted
