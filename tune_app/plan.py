@@ -91,6 +91,9 @@ def plan_warnings(config: SweepConfig) -> list[str]:
         if config.search.trials < points + baselines:
             run, every = max(0, config.search.trials - baselines), points + baselines
             warnings.append(f"only {run} of the grid's {points} points run; for all of them: --trials {every}")
+    earlier = config.retraining.earlier if config.retraining else []
+    if earlier:
+        warnings.append(f"earlier retrainings of this sweep have used the test images: {', '.join(earlier)}")
     return warnings + config.notes
 
 

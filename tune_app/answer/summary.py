@@ -21,6 +21,7 @@ from tune_app.answer.comparison import (
     optimism,
     recheck_row,
 )  # fmt: skip
+from tune_app.answer.retraining import Retrained, retrained
 from tune_app.answer.rungs import RungVerdict, next_grace, rung_verdicts
 from tune_app.answer.warnings import sample_warnings
 from tune_app.config.schema import MetricConfig, SweepConfig
@@ -29,7 +30,7 @@ from tune_app.experiment.folder import Experiment
 from tune_app.experiment.fresh_values import FreshValues
 from tune_app.experiment.lock import is_running
 from tune_app.experiment.log import read
-from tune_app.experiment.ranking import TrialResult, best, ranked, trial_result
+from tune_app.experiment.ranking import TrialResult, best, best_result, ranked, trial_result
 from tune_app.experiment.records import Records, TrialRecord
 from tune_app.plan import plan_warnings
 
@@ -105,6 +106,8 @@ class Summary:
     """Address of the checkpoints; None if they lie in the folder."""
     budgets: dict[str, dict[str, int]]
     """Samples and network evaluations of an image: in the sweep's last evaluation, and in the re-evaluation."""
+    retraining: Retrained | None
+    """The answer of a retraining, which has no `answer`. None for a sweep."""
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the JSON document."""
@@ -112,8 +115,18 @@ class Summary:
         return {
             **document,
             "metric": self.metric.model_dump(),
+            "retraining": _retraining_json(self.retraining) if self.retraining else None,
             "metrics": [metric.model_dump() for metric in self.metrics],
         }
+
+
+def _retraining_json(answer: Retrained) -> dict[str, JsonValue]:
+    """Return the JSON object, with names for the parts of a spread and of a promise."""
+    document = asdict(answer)
+    for row, fields in zip(answer.rows, document["rows"], strict=True):
+        fields["metrics"] = {name: spread._asdict() for name, spread in row.metrics.items()}
+        fields["promised"] = {name: promise.model_dump() for name, promise in row.promised.items()}
+    return document
 
 
 def sweep_answer(experiment: Experiment) -> Summary:
@@ -128,13 +141,14 @@ def sweep_state(experiment: Experiment, records: Records) -> str:
 
 
 def summarise(experiment: Experiment, config: SweepConfig, records: Records, events: Sequence[Event]) -> Summary:
-    """Return the summary of a sweep, whatever its state."""
+    """Return the summary of a sweep or a retraining, whatever its state."""
     metric, names = config.metric.name, [one.name for one in config.metrics]
     trials = list(records.trials.values())
     fresh = FreshValues(ranked(trials, metric), metric)
     leaders = measured_front(trials, names) if names else []
-    winner = leaders[0] if leaders else best(trials, metric)
-    best_one = trial_result(winner, metric, fresh) if winner else None
+    plan = config.retraining
+    winner = leaders[0] if leaders else best(trials, metric, plan)
+    best_one = best_result(trials, metric, plan) if plan else trial_result(winner, metric, fresh) if winner else None
     failed = next((record for record in trials if record.failed_for_good), None)
     return Summary(
         experiment=str(experiment.folder),
@@ -147,10 +161,11 @@ def summarise(experiment: Experiment, config: SweepConfig, records: Records, eve
         searched=[*config.parameters],
         best=best_one,
         front=[front_trial(record, trials, names) for record in leaders],
-        answer=_answer(config, records, events, winner, fresh) if winner else None,
+        answer=_answer(config, records, events, winner, fresh) if winner and not plan else None,
         features=records.features,
         cost=records.cost(),
         warnings=[*plan_warnings(config), *sample_warnings(records, best_one, metric)],
+        retraining=retrained(config, plan, records) if plan else None,
         first_failure=Failure(failed.id, failed.failures[-1].message) if failed else None,
         sampler=config.search.sampler,
         storage=config.storage,

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from search_spaces.distributions import Scalar
 from tune_app.answer.comparison import BaselineRow
+from tune_app.answer.retraining import Retrained, retrained_lines, retrained_sentences
 from tune_app.answer.rungs import rung_lines
 from tune_app.answer.summary import Answer, Summary, sweep_state
 from tune_app.experiment.folder import Experiment
@@ -38,6 +39,8 @@ def answer_lines(answer: Summary) -> list[str]:
     lines = ["", f"{answer.name}: {answer.state}; {counts or 'no trial'}{spent}"]
     if answer.best is None:
         lines.append("no trial reached a rung, so there is no best one")
+    elif answer.retraining:
+        lines += _retraining_lines(answer.retraining, answer.best, experiment, answer.storage)
     elif answer.front:
         lines += _front_lines(answer, experiment)
     else:
@@ -52,6 +55,8 @@ def answer_sentences(answer: Summary) -> list[str]:
     """Return the answer in up to three sentences: the winner, the trials that tie with it, the best baseline."""
     if answer.best is None:
         return ["No trial has reached a rung, so there is no best one."]
+    if answer.retraining:
+        return retrained_sentences(answer.retraining)
     if answer.front:
         names = " and ".join(metric.name for metric in answer.metrics)
         return [
@@ -263,6 +268,17 @@ def _importance_line(importances: dict[str, Share] | None) -> str:
     return f"importance: {', '.join(clear) or 'chance explains that of every parameter'}"
 
 
+def _retraining_lines(
+    retraining: Retrained, model: TrialResult, experiment: Experiment, storage: str | None
+) -> list[str]:
+    """Return the tables and the verdict of a retraining, and the files of the model to take."""
+    lines = retrained_lines(retraining)
+    setting = ", ".join(f"{name} {short(value)}" for name, value in retraining.rows[0].params.items())
+    files = [*_file_lines(model, experiment, storage), *_real_images(experiment)]
+    head = f"the {retraining.rows[0].name}'s setting: {setting}"
+    return [*lines, head, f"its first training, trial {model.trial}:", *files]
+
+
 def _front_lines(summary: Summary, experiment: Experiment) -> list[str]:
     """Return the Pareto front: values with errors, ties, searched parameters and files of each trial."""
     trials, fresh = summary.front, any(trial.draws for trial in summary.front)
@@ -303,6 +319,10 @@ def _next_lines(answer: Summary, experiment: Experiment) -> list[str]:
     wider = " ".join(f"--set {found.setting}" for found in bounds if found.setting)
     if wider and answer.state == "completed":
         lines.append(f"to widen the ranges in a new sweep: {command} run {Path(folder) / 'sweep.yaml'} {wider}")
+    if answer.retraining:
+        model = f"{command} export {folder} --out DIR   |   {command} sample {folder}"
+        return [*lines, *([f"take the model: {model}"] if answer.best and answer.features else []),
+                f"next: {command} best {folder}   |   {command} report {folder}"]  # fmt: skip
     if answer.state == "completed" and answer.sampler != "grid":
         lines.append(f"to add trials: {command} resume {folder} --trials {2 * sum(answer.trials.values())}")
     return [*lines, f"next: {command} best {folder}   |   {command} status {folder}"]

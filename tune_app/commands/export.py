@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainables.files import new_folder, write_file
+from tune_app.answer.retraining import Retrained, metric_table, other_metrics, retrained, retrained_sentences
 from tune_app.commands.model_source import Source, trained_model
 from tune_app.errors import InputError, StorageError
 from tune_app.experiment.folder import Experiment
@@ -102,6 +103,11 @@ def _data(source: Source) -> str:
     if source.data is None:
         return "It was exported from the folder of an exported model, which does not name its images."
     images = source.data
+    if source.experiment and source.experiment.config().retraining:
+        return (
+            f"{len(images.train):,} training images, those that the sweep held out included, fingerprint "
+            f"{images.fingerprint}. The metrics are from {len(images.held_out):,} test images."
+        )
     return (
         f"{len(images.train):,} training images, fingerprint {images.fingerprint}. "
         f"{len(images.held_out):,} more images were held out for the metrics."
@@ -110,6 +116,9 @@ def _data(source: Source) -> str:
 
 def _quality(experiment: Experiment, result: TrialResult) -> str:
     """Return the metrics of the trial at its end, and what they are."""
+    config = experiment.config()
+    if config.retraining:
+        return "\n".join(_retrained_quality(retrained(config, config.retraining, experiment.read_records())))
     basis = (
         f"the mean over {len(result.trainings)} other trainings of this setting, not of these weights"
         if result.trainings
@@ -117,12 +126,21 @@ def _quality(experiment: Experiment, result: TrialResult) -> str:
         if result.draws
         else "as the sweep measured it once"
     )
-    metric = experiment.config().metric.name
+    metric = config.metric.name
     value = "missing" if result.value is None else _with_error(result.value, result.stderr)
     lines = [f"The sweep optimised {metric}. It is {value}, {basis}."]
     lines += ["", "| metric | at the end of the training |", "|---|---|"]
     lines += [f"| {name} | {value:.5g} |" for name, value in sorted(result.metrics.items()) if value is not None]
     return "\n".join(lines)
+
+
+def _retrained_quality(answer: Retrained) -> list[str]:
+    """Return the values on the test images as Markdown: all trainings, because none was chosen by them."""
+    lines = [" ".join(retrained_sentences(answer)), "These weights are from the first training."]
+    for table in (metric_table(answer), other_metrics(answer)):
+        head, *rows = (f"| {' | '.join(cells)} |" for cells in table)
+        lines += ["", head, "|" + "---|" * len(table[0]), *rows] if rows else []
+    return lines
 
 
 def _with_error(value: float, stderr: float | None) -> str:
@@ -133,6 +151,13 @@ def _found(source: Source) -> str:
     if source.experiment is None or source.result is None:
         return "It was exported from a checkpoint."
     config, result = source.experiment.config(), source.result
+    if config.retraining:
+        setting = config.retraining.settings[int(result.trial) % len(config.retraining.settings)]
+        return (
+            f"It is training {result.trial} of a retraining of {Path(config.retraining.experiment).name}: the setting "
+            f"of trial {setting.trial} ({setting.name}), from scratch, seed {config.search.seed}, "
+            f"{result.kimg:g} thousand training images. It was not chosen by the test images."
+        )
     searched = ", ".join(config.parameters)
     return (
         f"Trial {result.trial} ({result.source}) of a sweep over {searched} that optimised {config.metric.name}: "

@@ -33,6 +33,7 @@ from tune_app.experiment.lock import is_running
 from tune_app.experiment.out_folder import experiments
 from tune_app.experiment.ranking import best, front, ranked
 from tune_app.experiment.records import Records, TrialRecord
+from tune_app.plan import plan_warnings
 
 MOST_TRAININGS = 10_000
 LONGEST_NAME = 64
@@ -122,15 +123,7 @@ def retraining_lines(config: SweepConfig) -> list[str]:
         evaluation = config.evaluation
         lines.append("  trained on the training and the held-out images, evaluated once on the test images:")
         lines.append(f"  {evaluation.final_samples} samples of at most {evaluation.nfe} network evaluations")
-    return [*lines, *(f"warning: {warning}" for warning in retraining_warnings(config))]
-
-
-def retraining_warnings(config: SweepConfig) -> list[str]:
-    """Return why the values of a retraining may be too good."""
-    earlier = config.retraining.earlier if config.retraining else []
-    if not earlier:
-        return []
-    return [f"the test images are no longer unseen: earlier retrainings of this sweep used them: {', '.join(earlier)}"]
+    return [*lines, *(f"warning: {warning}" for warning in plan_warnings(config))]
 
 
 def _settings(
@@ -158,6 +151,8 @@ def _settings(
         for record in completed
         if request.with_baselines and record.source == "baseline" and record not in [one for _, one in chosen]
     ]
+    if request.with_baselines and not any(record.source == "baseline" for _, record in [*chosen, *baselines]):
+        raise InputError(f"{experiment.folder}: no baseline has finished", hint="leave out --with-baselines")
     return [
         RetrainedSetting(
             name=name, trial=record.id, baseline=record.source == "baseline", promised=promises.get(record.id, {})

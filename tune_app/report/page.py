@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from search_spaces.distributions import Scalar
 from trainables.files import write_file
+from tune_app.answer.retraining import metric_table, other_metrics
 from tune_app.answer.summary import Summary, summarise
 from tune_app.answer.text import answer_sentences
 from tune_app.config.load import dump
@@ -60,6 +61,7 @@ def page(
         title=f"{config.name}: {summary.state}",
         summary=summary,
         sentences=answer_sentences(summary),
+        tables=_tables(summary),
         pictures=pictures(experiment, records.searched, summary),
         names=[*config.parameters],
         rows=_rows(experiment, config, records),
@@ -67,6 +69,12 @@ def page(
         commands=_commands(experiment, config, summary),
         yaml=dump(config),
     )
+
+
+def _tables(summary: Summary) -> list[list[list[str]]]:
+    """Return the tables of a retraining."""
+    answer = summary.retraining
+    return [table for table in (metric_table(answer), other_metrics(answer)) if len(table) > 1] if answer else []
 
 
 def _rows(experiment: Experiment, config: SweepConfig, records: Records) -> list[Row]:
