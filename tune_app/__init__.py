@@ -9,7 +9,7 @@ images = model.sample(64, seed=0)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,28 @@ def run(
     experiment = run_sweep(config, out=Path(out), address=address, console=console)
     check_any_succeeded(experiment)
     return OpenedExperiment(experiment.folder)
+
+
+def retrain(
+    where: str | Path = "latest",
+    *,
+    seeds: int = 3,
+    with_baselines: bool = False,
+    trials: Sequence[str] = (),
+    out: str | Path = "experiments",
+    address: str | None = None,
+    progress: bool = True,
+) -> OpenedExperiment:
+    """Train the winner of a sweep, or the settings of `trials`, anew, and evaluate them on the test images.
+
+    `where` is the sweep: a folder, a name under `out`, or `latest`. Raise InputError if it cannot start, and
+    SweepFailedError if every training failed.
+    """
+    from tune_app.commands.retrain import RetrainRequest, retraining_config
+
+    request = RetrainRequest(trials=tuple(trials), with_baselines=with_baselines, seeds=seeds)
+    config = retraining_config(open(where, out=out), request, Path(out))
+    return run(config, out=out, address=address, progress=progress)
 
 
 def open(where: str | Path = "latest", *, out: str | Path = "experiments") -> OpenedExperiment:

@@ -151,24 +151,25 @@ def verdict(answer: Retrained) -> list[str]:
     first = answer.rows[0]
     if not answer.differences:
         return [f"The {first.name} is a baseline: the search has found nothing better."] if first.baseline else []
+    also = " It is a baseline itself." if first.baseline else ""
     closest = answer.differences[0]
     kind = "better" if closest.better_by >= 0 else "worse"
     size = f"{abs(closest.better_by):.3g}" + ("" if closest.stderr is None else f" ± {closest.stderr:.2g}")
-    where = "" if closest.low is None else f" (95 % interval {closest.low:.3g} to {closest.high:.3g})"
+    where = "" if closest.low is None else f" (95 % interval of its lead: {closest.low:.3g} to {closest.high:.3g})"
     compared = f"The {first.name} is {size} {kind} in {answer.metric} than the best baseline, {closest.baseline}{where}"
     if answer.beats_baselines:
-        return [f"{compared}: it beats every baseline beyond chance."]
+        return [f"{compared}: it beats every baseline beyond chance.{also}"]
     if answer.beats_baselines is None:
-        return [f"{compared}. One training of a setting does not tell if that is chance: use two seeds or more."]
+        return [f"{compared}. One training of a setting does not tell if that is chance: use two seeds or more.{also}"]
     unbeaten = ", ".join(one.baseline for one in answer.differences if one.better is False)
-    return [f"{compared}: it has not beaten {unbeaten} beyond chance."]
+    return [f"{compared}: it has not beaten {unbeaten} beyond chance.{also}"]
 
 
 def retrained_lines(answer: Retrained) -> list[str]:
     """Return the tables of the retraining as text: the metric beside the promise, then every metric."""
     lines = [
         f"retrained from {answer.sweep}",
-        f"{answer.metric}: mean ± standard deviation between trainings, beside mean ± standard error in the sweep",
+        f"{answer.metric}: mean ± standard deviation between trainings; what the sweep promised ± standard error",
         *_aligned(metric_table(answer)),
         *verdict(answer),
     ]

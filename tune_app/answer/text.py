@@ -323,6 +323,8 @@ def _next_lines(answer: Summary, experiment: Experiment) -> list[str]:
         model = f"{command} export {folder} --out DIR   |   {command} sample {folder}"
         return [*lines, *([f"take the model: {model}"] if answer.best and answer.features else []),
                 f"next: {command} best {folder}   |   {command} report {folder}"]  # fmt: skip
+    if answer.state == "completed" and answer.best and answer.features:
+        lines.append(f"to train the winner anew and test it: {command} retrain {folder} --with-baselines")
     if answer.state == "completed" and answer.sampler != "grid":
         lines.append(f"to add trials: {command} resume {folder} --trials {2 * sum(answer.trials.values())}")
     return [*lines, f"next: {command} best {folder}   |   {command} status {folder}"]
