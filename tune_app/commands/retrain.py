@@ -139,7 +139,8 @@ def _settings(
     fresh = FreshValues(order, metric)
     promises = {one.id: _promised(config, one, order) for one in completed}
     if request.trials:
-        chosen = [(f"trial {trial}", _named(records, trial)) for trial in dict.fromkeys(request.trials)]
+        named = dict.fromkeys(_named(records, trial).id for trial in request.trials)
+        chosen = [(f"trial {trial}", records.trials[trial]) for trial in named]
     else:
         winner = best(order, metric)
         assert winner

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,13 @@ from tune_app.commands.enqueue import enqueue
 from tune_app.commands.retrain import RetrainRequest, retraining_config
 from tune_app.config.load import dump, load
 from tune_app.config.schema import SweepConfig
+from tune_app.driver import shared_data
+from tune_app.driver.shared_data import SharedData
 from tune_app.driver.trial_spec import run_spec, trial_seed
 from tune_app.errors import InputError
 from tune_app.experiment.events import Event
 from tune_app.experiment.folder import Experiment
+from tune_app.trackers.console import Quiet
 
 END = 28.0
 Swept = Callable[..., Experiment]
@@ -42,13 +46,18 @@ def rechecked(trial: str, kid: float, step: float) -> Event:
 def swept(tmp_path: Path) -> Swept:
     """Return a function that writes the folder of a laptop sweep with these events."""
 
-    def write(events: Sequence[Event], name: str = "ncsn-20260101-000000", **changes: object) -> Experiment:
+    def write(
+        events: Sequence[Event],
+        name: str = "ncsn-20260101-000000",
+        log: Mapping[str, Any] | None = None,
+        **changes: object,
+    ) -> Experiment:
         made = Experiment(tmp_path / name)
         made.trials.mkdir(parents=True)
         config = load("ncsn_space.yaml", profile="laptop", set={"search.seed": 4, "budget.hours": 2.0, **changes})
         made.sweep_yaml.write_text(dump(config))
-        log = [started(identity="ab12", sample_metrics=2), *events]
-        made.events.write_text("".join(json.dumps(event.as_json()) + "\n" for event in log))
+        lines = [started(identity="ab12", sample_metrics=2, **(log or {})), *events]
+        made.events.write_text("".join(json.dumps(event.as_json()) + "\n" for event in lines))
         return made
 
     return write
@@ -118,14 +127,53 @@ def test_baselines_are_trained_in_the_same_way_and_keep_what_the_sweep_does_not_
     assert config.retraining
     assert [one.baseline for one in config.retraining.settings] == [False, True, True]
     twice = made(swept(SWEEP, "best baseline"), top=5, with_baselines=True)
-    assert len({trial for _, trial in names(twice)}) == 5, "a setting is trained once"
+    assert len(names(twice)) == 5, "a setting is trained once"
 
 
 def test_a_trial_is_chosen_by_its_id(swept: Swept) -> None:
     assert names(made(swept(SWEEP), trials=("0004", "0002"))) == [("trial 0004", "0004"), ("trial 0002", "0002")]
     again = [changed(asked("0005", "retraining", **VALUES), retrains="0004"),
              reported("0005", END, "stop", kid=0.2), ended("0005", kimg=END)]  # fmt: skip
-    assert names(made(swept([*SWEEP, *again], "with a retraining"), trials=("0005",))) == [("trial 0005", "0004")]
+    both = made(swept([*SWEEP, *again], "with a retraining"), trials=("0004", "0005"))
+    assert names(both) == [("trial 0004", "0004")], "trial 0005 has the same setting"
+
+
+def test_settings_that_the_sweep_trained_again_come_before_those_it_judged_by_one_training(swept: Swept) -> None:
+    again = []
+    for number, (of, kid) in enumerate([("0003", 0.20), ("0003", 0.22), ("0000", 0.40), ("0000", 0.42)], start=5):
+        name = f"{number:04d}"
+        again += [changed(asked(name, "retraining", **VALUES), retrains=of), reported(name, END, "stop", kid=kid),
+                  ended(name, kimg=END), rechecked(name, kid, step=3.0)]  # fmt: skip
+    config = made(swept([*SWEEP, rechecked("0000", 0.3, step=3.0), *again]), top=3)
+    assert names(config) == [("winner", "0003"), ("rank 2", "0000"), ("rank 3", "0002")]
+    assert config.retraining
+    assert [one.promised["kid"].value for one in config.retraining.settings] == pytest.approx([0.21, 0.41, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("now", "sentence"),
+    [
+        ({"searched": "another"}, "data: these are not the images that .* was started with"),
+        ({"features": {"randconv": "another"}}, "features.pt: these are not the features of the sweep"),
+    ],
+)
+def test_other_images_or_features_than_the_sweeps_are_refused(
+    now: dict[str, Any], sentence: str, swept: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = swept(SWEEP, log={"data": "images", "features": {"randconv": "12"}})
+    known = {"data": "retraining", "searched": "images", "features": {"randconv": "12"}}
+    asked_of: list[object] = []
+
+    def prepared(config: SweepConfig, console: Quiet, experiment: Experiment, version: int) -> SharedData:
+        asked_of.extend([experiment, version])
+        return SharedData(**{**known, **now})
+
+    monkeypatch.setattr(shared_data, "prepare_data", prepared)
+    with pytest.raises(InputError, match=sentence):
+        shared_data.prepare_new(made(sweep), Quiet())
+    assert asked_of == [sweep, 2]
+    now.clear()
+    assert shared_data.prepare_new(made(sweep), Quiet()).searched == "images"
 
 
 @pytest.mark.parametrize(
