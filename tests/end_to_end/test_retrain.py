@@ -105,6 +105,7 @@ def test_a_retraining_bears_a_kill_keeps_its_identities_and_alone_uses_the_test_
     assert "test images" in cli("best", "latest").stdout
     drawn = cli("sample", "latest", "--n", "4", "--out", "drawn.png")
     assert drawn.returncode == 0, drawn.stderr
+    assert "the retraining is finished" in cli("resume", "latest").stdout
     refused = cli("resume", "latest", "--trials", "9")
     assert refused.returncode == 2
     assert "a retraining has" in refused.stderr

@@ -138,9 +138,9 @@ def retrained_sentences(answer: Retrained) -> list[str]:
     """Return the answer in up to three sentences."""
     first = answer.rows[0]
     if not first.values:
-        return [f"No training of the {first.name} has ended yet."]
+        return [f"{_subject(first)} has no finished training yet."]
     what = f" on {answer.test_images} test images" if answer.test_images else ""
-    found = [f"The {first.name} (trial {first.trial} of the sweep) has {_measured(answer, first)}{what}."]
+    found = [f"{_subject(first)} of the sweep has {_measured(answer, first)}{what}."]
     if promise := first.promised.get(answer.metric):
         found.append(f"The sweep promised {_with_error(promise.value, promise.stderr)}.")
     return [*found, *verdict(answer)]
@@ -150,13 +150,15 @@ def verdict(answer: Retrained) -> list[str]:
     """Return the sentence that says if the first setting beats the baselines."""
     first = answer.rows[0]
     if not answer.differences:
-        return [f"The {first.name} is a baseline: the search has found nothing better."] if first.baseline else []
+        return [f"{_subject(first)} is a baseline: the search has found nothing better."] if first.baseline else []
     also = " It is a baseline itself." if first.baseline else ""
     closest = answer.differences[0]
     kind = "better" if closest.better_by >= 0 else "worse"
     size = f"{abs(closest.better_by):.3g}" + ("" if closest.stderr is None else f" ± {closest.stderr:.2g}")
     where = "" if closest.low is None else f" (95 % interval of its lead: {closest.low:.3g} to {closest.high:.3g})"
-    compared = f"The {first.name} is {size} {kind} in {answer.metric} than the best baseline, {closest.baseline}{where}"
+    compared = (
+        f"{_subject(first)} is {size} {kind} in {answer.metric} than the best baseline, {closest.baseline}{where}"
+    )
     if answer.beats_baselines:
         return [f"{compared}: it beats every baseline beyond chance.{also}"]
     if answer.beats_baselines is None:
@@ -231,6 +233,12 @@ def _measured(answer: Retrained, row: RetrainedRow) -> str:
     count = len(row.values)
     words = f"the mean and standard deviation of {count} trainings" if count > 1 else "from one training"
     return f"{answer.metric} {_spread(row.metrics[answer.metric])}, {words},"
+
+
+def _subject(row: RetrainedRow) -> str:
+    """Return the name of a setting and its trial, as the subject of a sentence."""
+    own = f"trial {row.trial}"
+    return own.capitalize() if row.name == own else f"The {row.name} ({own})"
 
 
 def _spread(spread: Spread) -> str:

@@ -275,7 +275,7 @@ def _retraining_lines(
     lines = retrained_lines(retraining)
     setting = ", ".join(f"{name} {short(value)}" for name, value in retraining.rows[0].params.items())
     files = [*_file_lines(model, experiment, storage), *_real_images(experiment)]
-    head = f"the {retraining.rows[0].name}'s setting: {setting}"
+    head = f"setting of {retraining.rows[0].name}: {setting}"
     return [*lines, head, f"its first training, trial {model.trial}:", *files]
 
 

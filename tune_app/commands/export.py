@@ -155,7 +155,7 @@ def _found(source: Source) -> str:
         setting = config.retraining.settings[int(result.trial) % len(config.retraining.settings)]
         return (
             f"It is training {result.trial} of a retraining of {Path(config.retraining.experiment).name}: the setting "
-            f"of trial {setting.trial} ({setting.name}), from scratch, seed {config.search.seed}, "
+            f"of its trial {setting.trial}, from scratch, seed {config.search.seed}, "
             f"{result.kimg:g} thousand training images. It was not chosen by the test images."
         )
     searched = ", ".join(config.parameters)

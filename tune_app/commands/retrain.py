@@ -112,7 +112,8 @@ def retraining_lines(config: SweepConfig) -> list[str]:
     """Return what a retraining is going to do, as text."""
     plan = config.retraining
     assert plan
-    names = ", ".join(f"{setting.name} (trial {setting.trial})" for setting in plan.settings)
+    named = [(one.name, "" if one.trial in one.name else f" (trial {one.trial})") for one in plan.settings]
+    names = ", ".join(f"{name}{trial}" for name, trial in named)
     kimg = config.search.trials * config.scheduler.max_kimg
     lines = [
         f"retraining of {plan.experiment}: {config.search.trials} trainings of {config.model}, {plan.seeds} of each",

@@ -136,7 +136,8 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
         check_model(experiment, records, config)
         changes |= changed_versions(records, versions())
         if _is_finished(experiment, records, config):
-            console.note("the sweep is finished; --trials N adds trials")
+            sweep = "the sweep is finished; --trials N adds trials"
+            console.note("the retraining is finished" if config.retraining else sweep)
             return
         resume_line = f"resume with: python -m tune_app resume {experiment.shown}"
         with ray_cluster.started(config.resources, address, console.note, config.storage, resume_line) as cluster:

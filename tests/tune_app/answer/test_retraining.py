@@ -103,7 +103,7 @@ def test_trainings_are_grouped_by_setting_and_shown_beside_the_promise() -> None
     assert found.best.value == pytest.approx(0.11)
     text = "\n".join(answer_lines(found))
     assert "winner         0005   3 of 3     0.11 ± 0.01       0.1 ± 0.02" in text
-    assert "The winner is 0.1 ± 0.0082 better in kid than the best baseline, baseline 0000" in text
+    assert "The winner (trial 0005) is 0.1 ± 0.0082 better in kid than the best baseline, baseline 0000" in text
     assert "it beats every baseline beyond chance" in text
     assert "--trials" not in text, "a retraining takes no more trials"
     document = json.loads(json.dumps(found.as_json()))["retraining"]
@@ -140,7 +140,7 @@ def test_one_training_tells_nothing_of_the_spread() -> None:
 def test_a_winner_that_is_a_baseline_is_named() -> None:
     config = retraining(names=("winner",), winner_is_baseline=True)
     found = summary(config, events(0.1, 0.2, 0.3))
-    assert "The winner is a baseline: the search has found nothing better." in answer_lines(found)
+    assert "The winner (trial 0005) is a baseline: the search has found nothing better." in answer_lines(found)
 
 
 def test_the_report_shows_the_same_tables() -> None:
