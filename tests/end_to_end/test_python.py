@@ -44,6 +44,24 @@ def test_a_sweep_runs_in_a_thread_and_in_the_ray_of_its_caller_and_leaves_it_as_
     assert last == "kept"
 
 
+RETRAINED = """
+import tune_app
+
+changes = {"search.trials": 2, "wandb.mode": "disabled"}
+swept = tune_app.run(tune_app.load("branin_space.yaml", set=changes), progress=False)
+again = tune_app.retrain(swept.folder, seeds=2, progress=False)
+print([record.state for record in again.records()], again.best().value == swept.best().value)
+"""
+
+
+def test_the_winner_is_trained_again_from_python(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RETRAINED], cwd=folder, capture_output=True, text=True, timeout=200
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip() == "['completed', 'completed'] True"
+
+
 SHOWN = """
 import tune_app
 from tune_app.errors import SweepFailedError
