@@ -2,7 +2,8 @@
 
     python benchmarks/gpu.py
 
-Prints one JSON document. `training` is images per second, and its ratio to the plain loop of training_step.py.
+Prints one JSON document for each part as soon as it is measured. `training` is images per second, and its ratio to
+the plain loop of training_step.py.
 """
 
 from __future__ import annotations
@@ -47,15 +48,15 @@ def main() -> None:
         "packing": packing,
     }  # fmt: skip
     chosen = sys.argv[1:] or list(parts)
-    found: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
+    print(json.dumps({"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}), flush=True)
     for name in chosen:
         began = time.perf_counter()
         try:
-            found[name] = parts[name]()
+            found = parts[name]()
         except Exception as error:  # the other parts are worth having
-            found[name] = f"{type(error).__name__}: {error}"[:500]
+            found = f"{type(error).__name__}: {error}"[:500]
+        print(json.dumps({name: found}, indent=1), flush=True)
         print(f"{name}: {time.perf_counter() - began:.1f} s", file=sys.stderr)
-    print(json.dumps(found, indent=1))
 
 
 def graph_equals_eager() -> dict[str, Any]:
@@ -63,8 +64,7 @@ def graph_equals_eager() -> dict[str, Any]:
     data, found = noise_images(2048), {}
     for name in MODELS:
         recorded, eager, resumed = (ours(name, data, width=32) for _ in range(3))
-        if hasattr(eager, "_may_record"):
-            eager._may_record = False
+        eager._may_record = False
         losses = [run.train(40 * BATCH)["loss"] for run in (recorded, eager)]
         resumed.train(20 * BATCH)
         state = deepcopy(resumed.state())
@@ -72,15 +72,14 @@ def graph_equals_eager() -> dict[str, Any]:
         resumed.load_state(state)
         resumed.train(20 * BATCH)
         found[name] = {
-            "is_recorded": getattr(recorded, "_recorded", None) is not None,
+            "is_recorded": recorded._recorded is not None,
             "losses": losses,
             "largest_difference": apart(recorded, eager),
             "after_resume": apart(resumed, eager),
             "between_two_eager": None,
         }
         again = ours(name, data, width=32)
-        if hasattr(again, "_may_record"):
-            again._may_record = False
+        again._may_record = False
         again.train(40 * BATCH)
         found[name]["between_two_eager"] = apart(again, eager)
     return found
@@ -105,18 +104,17 @@ def training() -> dict[str, Any]:
             with suppress(Exception):
                 run.train(200 * BATCH)
                 rows["utilization"] = torch.cuda.utilization()
-            if hasattr(run, "_may_record"):
-                eager = ours(name, data)
-                eager._may_record = False
-                rows["kernel by kernel"] = speed(eager)
-                for layout in (torch.channels_last, torch.contiguous_format):
-                    with patch.object(precision, "memory_format", return_value=layout):
-                        rows[str(layout)] = speed(ours(name, data))
-                with tuned_convolutions():
-                    rows["cudnn.benchmark"] = speed(ours(name, data))
-                float32 = ours(name, data)
-                with patch.object(precision, "has_native_bfloat16", return_value=False):
-                    rows["float32"] = speed(float32)
+            eager = ours(name, data)
+            eager._may_record = False
+            rows["kernel by kernel"] = speed(eager)
+            for layout in (torch.channels_last, torch.contiguous_format):
+                with patch.object(precision, "memory_format", return_value=layout):
+                    rows[str(layout)] = speed(ours(name, data))
+            with tuned_convolutions():
+                rows["cudnn.benchmark"] = speed(ours(name, data))
+            float32 = ours(name, data)
+            with patch.object(precision, "has_native_bfloat16", return_value=False):
+                rows["float32"] = speed(float32)
             loop = plain_loop(ours(name, noise_images(BATCH)), Path(folder))
             rows["plain loop"] = rate(lambda loop=loop: next(loop))  # type: ignore[misc]
             del loop

@@ -3,16 +3,28 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from functools import cache
+from functools import cache, lru_cache
 from math import inf, isfinite
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def default_device() -> torch.device:
     """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@lru_cache(maxsize=8)
+def on_device(network: Network, device: torch.device) -> Network:
+    """Return a frozen network on a device: itself on the CPU, else a copy, which is made once.
+
+    The network stays on the CPU, because it travels to processes that may have no GPU.
+    """
+    return network if device.type == "cpu" else deepcopy(network).to(device)
 
 
 @cache

@@ -138,21 +138,25 @@ class ImageRun:
         if self._recorded:
             losses = self._recorded(indices)
         elif not self._may_record or self.images / 1000 < self.model.constant_from_kimg:
-            losses = self.step(self._batch(indices))
+            losses = self._step_on(indices)
         elif self._eager_steps < STEPS_BEFORE_RECORDING:
-            losses = on_side_stream(lambda chosen: self.step(self._batch(chosen)), indices)
+            losses = on_side_stream(self._step_on, indices)
             self._eager_steps += 1
         else:
             self._optimizer.zero_grad(set_to_none=True)
             try:
-                self._recorded = RecordedStep(lambda chosen: self.step(self._batch(chosen)), indices, self._noise)
+                self._recorded = RecordedStep(self._step_on, indices, self._noise)
                 losses = self._recorded(indices)
             except RuntimeError as error:
                 log.warning("the training step cannot be a CUDA graph (%s), so it runs kernel by kernel", error)
                 self._may_record = False
-                losses = self.step(self._batch(indices))
+                losses = self._step_on(indices)
         self.images += len(indices)
         return losses
+
+    def _step_on(self, indices: Tensor) -> Tensor:
+        """Take one optimiser step on the training images with these indices (B,)."""
+        return self.step(self._batch(indices))
 
     def _prepare_step(self, count: int) -> None:
         """Set the learning rate and the decay of the averages for the next step, on `count` images."""

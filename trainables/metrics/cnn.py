@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from copy import deepcopy
 from hashlib import sha256
 from io import BytesIO
 from typing import Any
@@ -40,14 +39,10 @@ class Cnn:
 
     def __call__(self, images: Tensor) -> Tensor:
         device = precision.default_device()
-        network = self._on(device)
+        network = precision.on_device(self.network, device)
         with torch.inference_mode(), precision.exact():
             parts = torch.split(images, CHUNK[device.type])
             return torch.cat([network.features(unit(part, device)).cpu() for part in parts]).clone()
-
-    def _on(self, device: torch.device) -> _Classifier:
-        """Return the network on a device. `self.network` stays on the CPU, because it travels to other processes."""
-        return self.network if device.type == "cpu" else deepcopy(self.network).to(device)
 
     def accuracy(self, images: Tensor, targets: Tensor) -> list[float]:
         """Return the share of images (N, 3, H, W) whose target (N, heads) each head predicts."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from trainables.contract import FeaturesError
 from trainables.files import sha256_of
-from trainables.precision import default_device, exact
+from trainables.precision import default_device, exact, on_device
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,8 +47,7 @@ class Inception:
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < SMALLEST:
             raise ValueError(f"images must be (N, 3, H, W) of {SMALLEST} pixels or more, not {tuple(images.shape)}")
         device = default_device()
-        # `self.network` stays on the CPU, because it travels to processes without a GPU
-        network = self.network if device.type == "cpu" else deepcopy(self.network).to(device)
+        network = on_device(self.network, device)
         with torch.inference_mode(), exact():
             parts = torch.split(images, CHUNK[device.type])
             return torch.cat([network(_eight_bits(part.to(device)))[0].cpu() for part in parts])  # (N, 2048)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from search_spaces.distributions import Scalar
 from trainables.catalog import MODELS, sign
-from tune_app.config.schema import Promise, RetrainedSetting, RetrainingConfig, SweepConfig
+from tune_app.config.retraining_config import Promise, RetrainedSetting, RetrainingConfig
+from tune_app.config.schema import SweepConfig
 from tune_app.experiment.fresh_values import ERROR_RATE
 from tune_app.experiment.ranking import trainings
 from tune_app.experiment.records import Records, TrialRecord
@@ -49,7 +50,7 @@ class RetrainedRow:
     metrics: dict[str, Spread]
     """Every metric over the trainings, on the test images."""
     promised: dict[str, Promise]
-    """What the sweep said, on held-out images."""
+    """Values that the sweep measured on held-out images, by objective."""
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,8 @@ from pydantic import ValidationError
 from search_spaces.distributions import Scalar, same
 from trainables.catalog import MODELS, sign
 from tune_app.config.load import Overrides
-from tune_app.config.schema import (
-    RESUMED,
-    BudgetConfig,
-    EvaluationConfig,
-    Promise,
-    RetrainedSetting,
-    RetrainingConfig,
-    SweepConfig,
-)
+from tune_app.config.retraining_config import Promise, RetrainedSetting, RetrainingConfig
+from tune_app.config.schema import RESUMED, BudgetConfig, EvaluationConfig, SweepConfig
 from tune_app.errors import InputError
 from tune_app.experiment.changes import accepted_changes, check_model
 from tune_app.experiment.folder import Experiment

@@ -5,9 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationInfo,
@@ -20,6 +18,8 @@ from search_spaces.distributions import Distribution, Plain, Scalar
 from search_spaces.space import Space
 from trainables.catalog import MODELS, sign
 from tune_app.config import checks, values
+from tune_app.config.block import Block
+from tune_app.config.retraining_config import RetrainingConfig
 from tune_app.config.rung_ladder import rung_ladder
 
 MOST_RUNGS = 50
@@ -27,14 +27,6 @@ LEAST_SHARE = 0.125
 """Smallest share of a GPU. `gpu: auto` runs at most eight trials on one GPU."""
 RESUMED = "resumed"
 """Context of the validation of an experiment's own configuration, which an earlier version may have written."""
-
-
-class Block(BaseModel):
-    """A block of the file. It is frozen, refuses unknown keys, and does not convert strings to numbers."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class DataConfig(Block):
@@ -254,45 +246,6 @@ class NotifyConfig(Block):
     """URL that gets a small JSON document by POST: name, state, best, cost, where."""
 
 
-class Promise(Block):
-    """Value of a metric that a sweep measured on held-out images."""
-
-    value: float
-    """The value."""
-    stderr: float | None
-    """Its standard error, null if it is not known."""
-
-
-class RetrainedSetting(Block):
-    """A setting of a sweep that is trained again."""
-
-    name: str = Field(min_length=1)
-    """Name in the answer, such as winner."""
-    trial: str = Field(pattern=r"^[0-9]{4,9}$")
-    """The sweep's trial with this setting."""
-    baseline: bool
-    """True if the sweep lists the setting as a baseline."""
-    promised: dict[str, Promise]
-    """What the sweep said of the setting, by objective. Empty if it did not train the setting to the end."""
-
-
-class RetrainingConfig(Block):
-    """The sweep whose settings an experiment trains again, on the held-out images too. The test images judge."""
-
-    experiment: str = Field(min_length=1)
-    """Folder of the sweep."""
-    identity: str
-    """Random name of the sweep, which stays the same if its folder is moved."""
-    seeds: int = Field(ge=1)
-    """Trainings of each setting. Training n of the experiment has setting n modulo the number of settings."""
-    settings: list[RetrainedSetting] = Field(min_length=1)
-    """The settings. The first one is what the sweep found, or what a person chose."""
-    sample_metrics: int = Field(ge=1)
-    """Version of the sample metrics with which the sweep started."""
-    earlier: list[str]
-    """Earlier retrainings of the sweep, which have used the test images already."""
-
-
 def _by_name(metric: Any) -> Any:
     return {"name": metric} if isinstance(metric, str) else metric
 
@@ -322,9 +275,9 @@ class SweepConfig(Block):
     """Metric that the sweep optimises. The default is the model's first: kid for images."""
     parameters: dict[str, Distribution] = Field(min_length=1)
     """Searched parameters, by the model's names."""
-    fixed: dict[str, Plain] = {}
+    fixed: dict[str, Plain] = Field(default={})
     """Values of parameters that are not searched. All others keep the model's defaults."""
-    baselines: list[dict[str, Plain]] = []
+    baselines: list[dict[str, Plain]] = Field(default=[])
     """Known good points. They run first and are never stopped. They may set any parameter; missing ones are sampled."""
     search: SearchConfig = SearchConfig()
     """How trials are proposed."""
@@ -349,7 +302,7 @@ class SweepConfig(Block):
     retraining: RetrainingConfig | None = None
     """Written by `tune_app retrain`: the sweep whose settings this experiment trains again. null for a sweep."""
     _notes: list[str] = PrivateAttr(default_factory=list)
-    profiles: dict[str, dict[str, Any]] = {}
+    profiles: dict[str, dict[str, Any]] = Field(default={})
     """Named overlays of this file. In them null removes a parameter. A loaded configuration has none left."""
 
     @model_validator(mode="after")

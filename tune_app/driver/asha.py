@@ -9,7 +9,7 @@ from math import ceil, isfinite
 from typing import NamedTuple
 
 from tune_app.driver.trust import SequentialTest, Threshold
-from tune_app.experiment.events import Decision
+from tune_app.experiment.event_fields import Decision
 
 
 class Verdict(NamedTuple):

@@ -22,7 +22,8 @@ from tune_app.driver.trust import trust_rule
 from tune_app.driver.tune_trial import TuneTrial
 from tune_app.driver.worker_output import keep_worker_output
 from tune_app.experiment.elsewhere import lies_elsewhere
-from tune_app.experiment.events import Asked, Decision, Event, Failed, FailureKind, Reported, finite_or_null
+from tune_app.experiment.event_fields import Decision, FailureKind
+from tune_app.experiment.events import Asked, Event, Failed, Reported, finite_or_null
 from tune_app.experiment.records import TrialRecord
 from tune_app.trackers.console import Quiet
 

@@ -15,7 +15,8 @@ from tune_app.driver.stopping import Stopping
 from tune_app.driver.study import StudyWriter
 from tune_app.driver.trial_spec import threads, trial_spec
 from tune_app.driver.tune_trial import Allowance, TuneTrial
-from tune_app.experiment.events import Asked, Ended, Source, TrialEnd
+from tune_app.experiment.event_fields import Source, TrialEnd
+from tune_app.experiment.events import Asked, Ended
 from tune_app.experiment.queue import refuse_point, remove_point
 from tune_app.experiment.records import TrialRecord
 from tune_app.plan import trial_count

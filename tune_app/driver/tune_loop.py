@@ -30,7 +30,8 @@ from tune_app.driver.study import StudyWriter, rebuild_study
 from tune_app.errors import RayDiedError, StorageError, TuneAppError, first_line
 from tune_app.experiment.changes import Changes
 from tune_app.experiment.earlier import earlier_trials
-from tune_app.experiment.events import EarlierTrial, SweepEnded, SweepResumed, SweepStarted, SweepState
+from tune_app.experiment.event_fields import SweepState
+from tune_app.experiment.events import EarlierTrial, SweepEnded, SweepResumed, SweepStarted
 from tune_app.experiment.queue import waiting_points
 from tune_app.trackers.console import Quiet
 from tune_app.trackers.wandb_process import wandb_process

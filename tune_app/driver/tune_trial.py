@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 from trainables.checkpoint import UnwritableError
 from trainables.ray_worker import RayWorker
 from tune_app.errors import StorageError
-from tune_app.experiment.events import FailureKind
+from tune_app.experiment.event_fields import FailureKind
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 GPU_MEMORY = re.compile(r"OutOfMemoryError|CUDA out of memory")

@@ -1,66 +1,38 @@
 """The events of a sweep's log, one frozen model each, and the reader that turns a JSON object into one."""
 
-from datetime import datetime
 from math import isfinite
 from typing import Annotated, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    JsonValue,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)  # fmt: skip
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, TypeAdapter, ValidationError, model_validator
 from typing_extensions import Self, TypedDict
+
+from tune_app.experiment.event_fields import (
+    CheckpointPath,
+    Decision,
+    Draws,
+    Expected,
+    FailureKind,
+    Fingerprints,
+    Flag,
+    Metrics,
+    NotNegative,
+    Params,
+    Pictures,
+    Positive,
+    Scalar,
+    Source,
+    SweepName,
+    SweepState,
+    Table,
+    Text,
+    Time,
+    TrialEnd,
+    TrialId,
+    list_of_words,
+)
 
 SHOWN_CHARACTERS = 40
 """Length at which an error message cuts off a value."""
-
-
-class Expected(str):
-    """Annotation of a field's type: the words that say what the field must be."""
-
-
-def _check_offset(time: str) -> str:
-    if datetime.fromisoformat(time).utcoffset() is None:
-        raise ValueError
-    return time
-
-
-def _list_of_words(*words: str) -> str:
-    return f"one of {', '.join(map(repr, words[:-1]))} or {words[-1]!r}"
-
-
-Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Scalar = Annotated[bool | Int64 | FiniteFloat | str, Field(union_mode="left_to_right")]
-Positive = Annotated[FiniteFloat, Field(gt=0), Expected("a finite number above 0")]
-NotNegative = Annotated[FiniteFloat, Field(ge=0), Expected("a finite number, 0 or more")]
-Text = Annotated[str, Expected("a string")]
-Flag = Annotated[bool, Expected("true or false")]
-Time = Annotated[str, AfterValidator(_check_offset), Expected("a time in ISO 8601 with its offset from UTC")]
-TrialId = Annotated[str, Field(pattern=r"^[0-9]{4,9}$"), Expected("four digits or more")]
-SweepName = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
-    Expected("letters, digits, '.', '_' and '-', at most 64, the first one a letter or digit"),
-]
-Metrics = Annotated[dict[str, FiniteFloat | None], Expected("an object of finite numbers or null")]
-Params = Annotated[dict[str, Scalar], Expected("an object of finite numbers, strings, true or false")]
-Table = Annotated[list[dict[str, Scalar | None]], Expected("a list of objects of scalars")]
-Draws = Annotated[list[dict[str, FiniteFloat | None]], Expected("a list of objects of finite numbers or null")]
-TrialFile = Annotated[str, Field(pattern=r"^trials/[0-9]{4,9}/[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}$")]
-CheckpointPath = Annotated[TrialFile, Expected("a path trials/TRIAL/FILE")]
-Pictures = Annotated[dict[str, TrialFile], Expected("an object of paths trials/TRIAL/FILE")]
-Fingerprints = Annotated[dict[str, str], Expected("an object of strings")]
-SweepState = Literal["completed", "interrupted", "failed", "budget"]
-TrialEnd = Literal["completed", "stopped", "failed"]
-FailureKind = Literal["error", "worker_lost", "out_of_memory", "non_finite"]
-Decision = Literal["continue", "stop"]
-Source = Literal["baseline", "sampler", "person", "retraining"]
 
 
 class LoggedResources(TypedDict, total=False):
@@ -159,7 +131,7 @@ class SweepEnded(LoggedEvent):
     """A session ends. A killed session leaves no such event."""
 
     event: Literal["sweep_ended"] = "sweep_ended"
-    state: Annotated[SweepState, Expected(_list_of_words(*get_args(SweepState)))]
+    state: Annotated[SweepState, Expected(list_of_words(*get_args(SweepState)))]
     """How the session ended."""
     hours: NotNegative
     """Hours on the clock, including earlier sessions."""
@@ -191,7 +163,7 @@ class Asked(TrialEvent):
     event: Literal["asked"] = "asked"
     params: Params
     """Searched and fixed parameters."""
-    source: Annotated[Source, Expected(_list_of_words(*get_args(Source)))]
+    source: Annotated[Source, Expected(list_of_words(*get_args(Source)))]
     """`baseline` if the configuration lists it, `person` if `enqueue` added it, `retraining` if it has `retrains`, else
     `sampler`.
     """
@@ -225,7 +197,7 @@ class Reported(TrialEvent):
     """Picture files by name."""
     features: Text = ""
     """Name and fingerprint of the feature set behind kid and fd."""
-    decision: Annotated[Decision, Expected(_list_of_words(*get_args(Decision)))]
+    decision: Annotated[Decision, Expected(list_of_words(*get_args(Decision)))]
     """The decision taken on this report."""
     reason: Text = ""
     """`budget` or `person` if one of them stopped the trial, empty if not."""
@@ -260,7 +232,7 @@ class Failed(TrialEvent):
     """A trial failed."""
 
     event: Literal["failed"] = "failed"
-    kind: Annotated[FailureKind, Expected(_list_of_words(*get_args(FailureKind)))]
+    kind: Annotated[FailureKind, Expected(list_of_words(*get_args(FailureKind)))]
     """Kind of failure."""
     message: Text
     """The error in one line."""
@@ -311,7 +283,7 @@ class Ended(TrialEvent):
     """A trial ended."""
 
     event: Literal["ended"] = "ended"
-    state: Annotated[TrialEnd, Expected(_list_of_words(*get_args(TrialEnd)))]
+    state: Annotated[TrialEnd, Expected(list_of_words(*get_args(TrialEnd)))]
     """How the trial ended."""
     reason: Text
     """`max_kimg`, `asha`, `budget`, `person` or the kind of the last failure."""

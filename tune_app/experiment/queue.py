@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from search_spaces.distributions import Scalar
 from trainables.files import write_json
 from tune_app.errors import StorageError
-from tune_app.experiment.events import Params
+from tune_app.experiment.event_fields import Params
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.records import Records
 

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 from search_spaces.distributions import Scalar
 from trainables.catalog import sign
-from tune_app.config.schema import RetrainingConfig
+from tune_app.config.retraining_config import RetrainingConfig
 from tune_app.experiment.fresh_values import FreshValues
 from tune_app.experiment.records import TrialRecord
 

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from search_spaces.distributions import Scalar
-from tune_app.experiment.events import (
+from tune_app.experiment.events import (  # fmt: skip
     Asked,
     Checkpointed,
     EarlierTrial,
@@ -25,7 +25,7 @@ from tune_app.experiment.events import (
     SweepEnded,
     SweepResumed,
     SweepStarted,
-)  # fmt: skip
+)
 
 State = Literal["waiting", "running", "completed", "stopped", "failed", "interrupted"]
 

@@ -13,7 +13,8 @@ from tune_app.answer.retraining import Retrained, RetrainedRow, difference
 from tune_app.answer.summary import Summary, summarise
 from tune_app.answer.text import answer_lines
 from tune_app.config.load import dump, load, load_resolved
-from tune_app.config.schema import Promise, RetrainedSetting, RetrainingConfig, SweepConfig
+from tune_app.config.retraining_config import Promise, RetrainedSetting, RetrainingConfig
+from tune_app.config.schema import SweepConfig
 from tune_app.errors import ConfigError
 from tune_app.experiment.events import Event
 from tune_app.experiment.folder import Experiment
