@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainables import catalog, data
+from trainables.build import build
 from trainables.contract import DataSpec, RunSpec, Scalar
 from trainables.data import ImageData
 from trainables.metrics import Reference, cnn, kid, randconv
@@ -66,7 +67,7 @@ def models(spec: DataSpec, work: Path) -> Iterator[tuple[str, Tensor]]:
 def _run(model: str, params: dict[str, Scalar], spec: DataSpec, kimg: float) -> ImageRun:
     known = catalog.MODELS[model].parameters
     training = {name: item.default for name, item in known.items() if item.stage == "training"}
-    run = catalog.build(RunSpec(model, {**training, **params}, seed=1, data=spec, max_kimg=kimg))
+    run = build(RunSpec(model, {**training, **params}, seed=1, data=spec, max_kimg=kimg))
     assert isinstance(run, ImageRun)
     return run
 

@@ -1,84 +1,16 @@
 """The models, their parameters with bounds and defaults, and their metrics.
 
-Torch is imported only when a run is built, so checking a configuration takes milliseconds. To add a model, add a folder
-or file with its `Run` or `ImageModel`, and one entry here.
+Torch is imported only when a run is built, so checking a configuration takes milliseconds. To add a model to the
+project, add a folder or file with its `ImageModel` or `Run`, and one entry here. Plug-ins add theirs at run time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module
-from math import inf, isfinite
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from trainables.contract import Run, RunSpec, Scalar
+from typing_extensions import override
 
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of a model."""
-
-    default: Scalar
-    help: str
-    low: float = -inf
-    high: float = inf
-    above: float = -inf
-    """Exclusive lower bound."""
-    choices: tuple[Scalar, ...] = ()
-    before: Scalar | None = None
-    """Value in experiments that started before this parameter existed. None if it has always existed."""
-    stage: str = "training"
-    """`training` or `sampling`. A sampling parameter leaves the weights alone, so a rung's evaluation can search it."""
-
-    def complaint(self, value: Scalar) -> str | None:
-        """Return why `value` is refused, or None."""
-        if self.choices:
-            return None if value in self.choices else f"must be one of {', '.join(map(str, self.choices))}, not {value}"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            return f"must be a number, not {value!r}"
-        if isinstance(self.default, int) and value != int(value):
-            return f"must be a whole number, not {value:g}"
-        if value <= self.above:
-            return f"must be above {self.above:g}, not {value:g}"
-        if not self.low <= value <= self.high:
-            return f"must lie in [{self.low:g}, {self.high:g}], not {value:g}"
-        return None
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric that a rung reports."""
-
-    help: str
-    warning: str = ""
-    """Reason why a sweep on this metric may mislead. It is printed and recorded."""
-    maximize: bool = False
-    """True if higher values are better."""
-    data: str = ""
-    """The only data set that has this metric; empty if every data set has it."""
-    chooses: bool = False
-    """True if the metric depends on the samples, so it can pick the best sampling setting."""
-
-
-def always(_params: Mapping[str, Scalar], _sampling: Mapping[str, Scalar]) -> bool:
-    """Return True: every network can be sampled with every setting."""
-    return True
-
-
-@dataclass(frozen=True)
-class Model:
-    """One entry of the catalog."""
-
-    run: str
-    """`module:function` that builds the Run from a RunSpec; imported only then."""
-    parameters: Mapping[str, Parameter]
-    metrics: Mapping[str, Metric]
-    uses_images: bool = True
-    descending: Sequence[tuple[str, str]] = ()
-    """Pairs of parameters. The first of a pair must be larger than the second."""
-    can_sample: Callable[[Mapping[str, Scalar], Mapping[str, Scalar]], bool] = always
-    """Return True if a network of these training parameters can be sampled with this setting."""
-    version: int = 1
-    """Raise this when the same RunSpec gives other numbers. Experiments of another version are not resumed."""
-
+from trainables.contract import Plugin, PluginError, Scalar
+from trainables.model import Metric, Model, Parameter
 
 NETWORK = Parameter(
     2,
@@ -151,7 +83,7 @@ def _can_sample(params: Mapping[str, Scalar], sampling: Mapping[str, Scalar]) ->
 
 
 NCSN = Model(
-    run="trainables.ncsn.task:build",
+    image_model="trainables.ncsn.task:of_images",
     can_sample=_can_sample,
     parameters={
         **TRAINING,
@@ -230,7 +162,7 @@ NCSN = Model(
     descending=(("sigma_begin", "sigma_end"),),
 )
 BETA_VAE = Model(
-    run="trainables.beta_vae.task:build",
+    image_model="trainables.beta_vae.task:of_images",
     parameters={
         **TRAINING,
         "lr": Parameter(1e-4, "Adam's learning rate", above=0, high=1),
@@ -288,16 +220,98 @@ BRANIN = Model(
 )
 PAIRS = (("kid", "recon_mse"), ("kid", "factorvae"), ("kid", "seconds"))
 """Pairs of objectives that conflict. recon_mse and kl are no pair: by construction, every beta lies on their front."""
-MODELS: Mapping[str, Model] = {"ncsn": NCSN, "beta_vae": BETA_VAE, "branin": BRANIN}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The models and metrics of one plug-in."""
+
+    plugin: Plugin
+    models: Mapping[str, Model]
+    metrics: Mapping[str, Metric]
+    """Metrics of the samples of every model of images."""
+    described: bool = False
+    """True if the code was not run: a log describes its models, which can be read but not trained."""
+
+
+class Catalog(Mapping[str, Model]):
+    """The models by name: the built-in ones, then those of plug-ins."""
+
+    def __init__(self, built_in: Mapping[str, Model]) -> None:
+        self._built_in = dict(built_in)
+        self._added: dict[str, Contents] = {}
+        """Plug-ins by their name."""
+
+    @override
+    def __getitem__(self, name: str) -> Model:
+        model = self._built_in.get(name) or self._models()[name]
+        metrics = {key: metric for one in self._added.values() for key, metric in one.metrics.items()}
+        return replace(model, metrics={**model.metrics, **metrics}) if metrics and model.uses_images else model
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._built_in, *self._models()])
+
+    @override
+    def __len__(self) -> int:
+        return len(self._built_in) + len(self._models())
+
+    def add(self, contents: Contents) -> None:
+        """Add the models and metrics of a plug-in, or replace what it held before. Raise PluginError."""
+        name = contents.plugin.name
+        before = self._added.get(name)
+        if contents.described and before:
+            if before.plugin.sha256 != contents.plugin.sha256:
+                self._added[name] = _merged(before, contents)
+            return
+        if before and not before.described and _are_two_files(before.plugin, contents.plugin):
+            raise PluginError(f"{before.plugin.path} and {contents.plugin.path} have one name; rename one of them")
+        others = [one for key, one in self._added.items() if key != name and not (one.described or contents.described)]
+        for model in contents.models:
+            if model in self._built_in:
+                raise PluginError(f"{name}: {model} is the name of a built-in model; choose another one")
+            if other := next((one for one in others if model in one.models), None):
+                raise PluginError(f"{name} and {other.plugin.name} both define the model {model}; rename one of them")
+        built_in = {metric for model in self._built_in.values() for metric in model.metrics}
+        if taken := sorted(built_in & contents.metrics.keys()):
+            raise PluginError(f"{name}: {taken[0]} is the name of a built-in metric; choose another one")
+        self._added[name] = contents
+
+    def contents(self, plugin: Plugin) -> Contents | None:
+        """Return what the plug-in of that name holds, or None if it has not been added."""
+        return self._added.get(plugin.name)
+
+    def plugins_of(self, name: str) -> tuple[Plugin, ...]:
+        """Return the plug-ins that a model or its metrics come from."""
+        own = [one for one in self._added.values() if name in one.models or (one.metrics and self[name].uses_images)]
+        return tuple(one.plugin for one in own)
+
+    def _models(self) -> dict[str, Model]:
+        return {name: model for one in self._added.values() for name, model in one.models.items()}
+
+
+def _are_two_files(one: Plugin, other: Plugin) -> bool:
+    return bool(one.path and other.path) and one.path != other.path and one.sha256 != other.sha256
+
+
+def _merged(before: Contents, described: Contents) -> Contents:
+    """Return `before` with the parameters and metrics that only another version of the same code has."""
+    models = {
+        name: replace(
+            model,
+            parameters={**described.models[name].parameters, **model.parameters},
+            metrics={**described.models[name].metrics, **model.metrics},
+        )
+        if name in described.models
+        else model
+        for name, model in {**described.models, **before.models}.items()
+    }
+    return replace(before, models=models, metrics={**described.metrics, **before.metrics})
+
+
+MODELS = Catalog({"ncsn": NCSN, "beta_vae": BETA_VAE, "branin": BRANIN})
 
 
 def sign(metric: str) -> int:
     """Return 1 if lower values of `metric` are better, -1 if higher ones are. This is the same for every model."""
     return -1 if any(metric in model.metrics and model.metrics[metric].maximize for model in MODELS.values()) else 1
-
-
-def build(spec: RunSpec) -> Run:
-    """Return the Run of a spec. Imports torch if the model needs it."""
-    module, function = MODELS[spec.model].run.split(":")
-    run: Run = getattr(import_module(module), function)(spec)
-    return run

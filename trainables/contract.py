@@ -1,11 +1,12 @@
 """The contract between a trial and the model that it trains.
 
-A `Trial` (trial.py) drives a `Run`: train some images, evaluate, return the state, load it. The two image models do not
-implement `Run`: `ImageRun` (training.py) does, around an `ImageModel`. Branin is a `Run` without torch.
+A `Trial` (trial.py) drives a `Run`: train some images, evaluate, return the state, load it. Most models of images do
+not implement `Run`: `ImageRun` (training.py) does, around an `ImageModel`. Branin is a `Run` without torch.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Scalar = bool | int | float | str
+JUDGED_AT_ONCE = 256
+"""Images whose loss is computed at once."""
 SAMPLE_METRICS = 2
 """Version of the sample metrics, which a sweep keeps to its end.
 
@@ -33,6 +36,24 @@ class DataSpec:
     path: str | None = None
     evaluated_on: str = "held_out"
     """`held_out`: train on the training images. `test`: train on these and the held-out images, for a retraining."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """Code of a user that adds models or metrics: a file, or an entry point of an installed package."""
+
+    name: str
+    """Name in messages: that of the file, or of the package."""
+    sha256: str
+    """Hash of the file, or of the module that the entry point names."""
+    source: str = ""
+    """Text of the file, which travels to the workers. Empty for a package."""
+    path: str = ""
+    """The file on the machine that read it. Empty for a package."""
+    entry_point: str = ""
+    """`module:attribute` of a package. Empty for a file."""
+    version: str = ""
+    """Version of a package."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +80,8 @@ class RunSpec:
     final_sampling: tuple[Mapping[str, Scalar], ...] = ({},)
     """Sampling settings tried at max_kimg."""
     max_kimg: float = 1.0
+    plugins: tuple[Plugin, ...] = ()
+    """The user's code that the model and its metrics come from. It travels with the trial."""
 
 
 class ErrorParts(NamedTuple):
@@ -135,8 +158,23 @@ class Grid(NamedTuple):
     columns: int
 
 
-class ImageModel(Protocol):
-    """A model of images. Images are floats (B, C, H, W) in [0, 1], losses (B,) in nats or as named."""
+@dataclass(frozen=True)
+class ImageFacts:
+    """Facts about the training images that a model may be built for."""
+
+    shape: tuple[int, int, int]
+    """Channels, height and width."""
+    mean: float
+    """Mean of all training pixels, in [0, 1]."""
+    variance: float
+    """Mean squared deviation of the training pixels from `mean`."""
+
+
+class ImageModel(ABC):
+    """A model of images. Images are floats (B, C, H, W) in [0, 1], losses (B,) in nats or as named.
+
+    A model must have a network, a loss and a way to sample. The other methods have a default.
+    """
 
     network: nn.Module
     constant_from_kimg: float = inf
@@ -145,31 +183,60 @@ class ImageModel(Protocol):
     Set it only if `loss` reads nothing back from the device.
     """
 
-    def loss(self, network: nn.Module, x: Tensor, kimg: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the losses of each image, (B,) each. `loss` is the training loss after `kimg` (inf: no warm-up)."""
-        ...
+    @abstractmethod
+    def loss(
+        self, network: nn.Module, x: Tensor, kimg: float, generator: torch.Generator
+    ) -> Tensor | dict[str, Tensor]:
+        """Return the loss of each image, (B,), or several by name. `loss` is the one that is trained.
 
+        `kimg` is the training so far, or inf to leave a warm-up out. Draw every random number from `generator`.
+        """
+
+    @abstractmethod
     def sample(
         self, network: nn.Module, count: int, sampling: Mapping[str, Scalar], nfe: int, generator: torch.Generator
     ) -> Tensor:
-        """Return `count` images (count, C, H, W), not clamped, with at most `nfe` network evaluations for each."""
-        ...
+        """Return `count` images (count, C, H, W), not clamped, with at most `nfe` network evaluations for each.
+
+        Draw every random number from `generator`, on its device.
+        """
 
     def settled(self, sampling: Mapping[str, Scalar], nfe: int) -> dict[str, Scalar]:
-        """Return the sampling setting with its derived values added, such as the raw step size."""
-        ...
+        """Return the sampling setting with its derived values added, such as the raw step size.
 
-    def judge(self, network: nn.Module, x: Tensor, factors: Tensor | None, generator: torch.Generator) -> Judgement:
+        `nfe` is the number of network evaluations for one image. By default it is the whole budget.
+        """
+        return {**sampling, "nfe": nfe}
+
+    def judge(
+        self,
+        network: nn.Module,
+        x: Tensor,
+        factors: Tensor | None,  # noqa: ARG002
+        generator: torch.Generator,
+    ) -> Judgement:
         """Return the model's own metrics on held-out images x (N, C, H, W), such as `loss` and `bpd`.
 
         `loss` uses the weights that apply after warm-up. Anything that must be fitted is fitted on the first half of x
-        and scored on the second. `factors` is int64 (N, F), or None if unknown.
+        and scored on the second. `factors` is int64 (N, F), or None if unknown. By default the metrics are the means
+        of the losses.
         """
-        ...
+        parts = [named_losses(self.loss(network, part, inf, generator)) for part in x.split(JUDGED_AT_ONCE)]  # type: ignore[no-untyped-call]
+        totals = {name: sum(float(part[name].double().sum()) for part in parts) for name in parts[0]}
+        return Judgement({name: total / len(x) for name, total in totals.items()}, [])
 
-    def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:
+    def pictures(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, Grid]:  # noqa: ARG002
         """Return the model's pictures by name, in addition to the samples. x: some held-out images (N, C, H, W)."""
-        ...
+        return {}
+
+
+def named_losses(losses: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the losses of ImageModel.loss by name."""
+    return losses if isinstance(losses, dict) else {"loss": losses}
+
+
+class PluginError(Exception):
+    """A user's code cannot be loaded, or it broke the contract. The message names the code and says what is wrong."""
 
 
 class NonFiniteError(ArithmeticError):

@@ -9,10 +9,12 @@ from math import inf, isfinite
 import torch
 from torch import Tensor, nn
 
-from trainables import catalog
+from trainables.catalog import sign
 from trainables.contract import ErrorParts, Evaluation, ImageModel, Judgement, NonFiniteError, RunSpec, Scalar
 from trainables.data import ImageData
+from trainables.model import Metric
 from trainables.pictures import png
+from trainables.plugin_code import entry_of
 from trainables.precision import all_finite, autocast, for_inference
 from trainables.progress import report
 from trainables.sample_metrics import SampleMetrics
@@ -50,6 +52,8 @@ class Subject:
     data: ImageData
     sample_metrics: SampleMetrics
     seed: int
+    metrics: Mapping[str, Metric]
+    """The model's metrics in the catalog."""
 
     @property
     def device(self) -> torch.device:
@@ -83,13 +87,13 @@ def evaluate(
     began = time.perf_counter()
     network.eval()
     _check_weights(network)
-    subject = Subject(model, for_inference(network), data, sample_metrics, seed)
+    subject = Subject(model, for_inference(network), data, sample_metrics, seed, entry_of(spec).metrics)
     settings = spec.final_sampling if final else spec.sampling
     count = spec.final_samples if final else spec.samples
     with torch.inference_mode():
         judged = _judge(subject, spec.common_seed)
         tried = [_try(subject, setting, count, spec.nfe) for setting in settings]
-        best = _best(tried, spec.metric)
+        best = _best(tried, _chooser(subject.metrics, spec.metric))
         pictures = {"samples": png(best.shown / 255, columns=COLUMNS), **_model_pictures(subject)}
     metrics = {
         **best.metrics,
@@ -115,9 +119,10 @@ def _row(drawn: Drawn) -> dict[str, Scalar]:
 def _try(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int) -> Drawn:
     samples, nonfinite = _draw(subject, sampling, count, nfe)
     metrics, errors = subject.sample_metrics.measure(samples)
+    metrics |= _own_metrics(subject, samples)
     if nonfinite:
         log.warning("%d of %d samples are not finite; setting %s is skipped", nonfinite, count, dict(sampling))
-        metrics = dict.fromkeys(metrics, inf)
+        metrics = {name: sign(name) * inf for name in metrics}
     settled = subject.model.settled(sampling, nfe)
     return Drawn(sampling, settled, metrics, errors, nonfinite, samples[:SAMPLES_SHOWN])
 
@@ -131,19 +136,40 @@ def _draw(subject: Subject, sampling: Mapping[str, Scalar], count: int, nfe: int
     for start in range(0, count, size):
         report(f"sampling images: {start:,} of {count:,}")
         with autocast(subject.device):
-            x = subject.model.sample(subject.network, min(size, count - start), sampling, nfe, generator).float()
+            wanted = min(size, count - start)
+            x = subject.model.sample(subject.network, wanted, sampling, nfe, generator).float()
+        _check_shape(x, (wanted, *subject.data.facts.shape))
         nonfinite += int((~x.isfinite()).flatten(1).any(1).sum())
         chunks.append(_eight_bits(x.nan_to_num(0.0)))
     return torch.cat(chunks), nonfinite
 
 
-def _best(tried: list[Drawn], metric: str) -> Drawn:
-    """Return the setting with the lowest `metric`, or the lowest KID if `metric` does not depend on the samples."""
+def _check_shape(x: Tensor, expected: tuple[int, ...]) -> None:
+    if x.shape != expected:
+        raise ValueError(f"sample must return images of shape {expected}, not {tuple(x.shape)}")
+
+
+def _own_metrics(subject: Subject, samples: Tensor) -> dict[str, float]:
+    """Return the metrics that a plug-in computes from samples."""
+    own = {name: metric.of_samples for name, metric in subject.metrics.items() if metric.of_samples}
+    if not own:
+        return {}
+    real, _ = subject.data.part(subject.sample_metrics.part)
+    return {name: float(compute(samples, real, subject.network)) for name, compute in own.items()}
+
+
+def _chooser(metrics: Mapping[str, Metric], metric: str) -> str:
+    """Return the metric that chooses the sampling setting: the sweep's own if it depends on the samples, else kid."""
+    known = metrics.get(metric)
+    return metric if known and (known.chooses or known.of_samples) else "kid"
+
+
+def _best(tried: list[Drawn], by: str) -> Drawn:
+    """Return the setting that is best by a metric."""
     finite = [drawn for drawn in tried if not drawn.nonfinite]
     if not finite:
         raise NonFiniteError(f"none of {len(tried)} sampling settings gave finite images: lower lr or the step size")
-    by = metric if metric in catalog.OF_SAMPLES and catalog.OF_SAMPLES[metric].chooses else "kid"
-    return min(finite, key=lambda drawn: drawn.metrics[by])
+    return min(finite, key=lambda drawn: sign(by) * drawn.metrics[by])
 
 
 def _judge(subject: Subject, seed: int) -> Judgement:

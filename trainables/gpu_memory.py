@@ -11,7 +11,7 @@ from hashlib import sha256
 from json import dumps, loads
 from typing import TYPE_CHECKING, NamedTuple
 
-from trainables import catalog
+from trainables.build import build
 from trainables.contract import NonFiniteError, RunSpec
 from trainables.files import write_file
 
@@ -44,7 +44,7 @@ def need(spec: RunSpec, sample_metrics: SampleMetrics | None, reading: Callable[
     kept = cache_folder() / f"gpu-memory-{key}.json"
     with suppress(OSError, ValueError, TypeError):
         return Need(*loads(kept.read_text()))
-    run = catalog.build(small)
+    run = build(small)
     with suppress(NonFiniteError):  # the memory was used all the same
         run.train(STEPS * int(small.params.get("batch_size", 1)))
         run.evaluate(final=False, sample_metrics=sample_metrics)

@@ -15,9 +15,9 @@ import ray
 from ray import tune
 
 from trainables import checkpoint, gpu_memory, progress, storage
-from trainables.catalog import MODELS
 from trainables.contract import NonFiniteError, RunSpec
 from trainables.cpus import cpus
+from trainables.plugin_code import entry_of
 from trainables.trial import Recheck, Trial, images
 
 PARKED_SECONDS, WARM_SECONDS, PROGRESS_SECONDS = 0.2, 0.02, 0.2
@@ -197,7 +197,7 @@ def _has_gpu() -> bool:
 def _check_gpu(spec: RunSpec) -> None:
     """Raise RuntimeError if Ray gave this process a GPU that torch cannot use. The trial would train on the CPU."""
     given = _gpus()
-    if not given or not MODELS[spec.model].uses_images:
+    if not given or not entry_of(spec).uses_images:
         return
     import torch
 

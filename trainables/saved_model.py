@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from trainables.beta_vae.task import BetaVae
+from trainables.build import image_model_maker
 from trainables.catalog import MODELS
 from trainables.checkpoint import CheckpointError
-from trainables.contract import Scalar
+from trainables.contract import ImageFacts, Scalar
 from trainables.evaluation import CHUNK
 from trainables.files import write_file, write_json
 from trainables.ncsn.task import Ncsn
@@ -45,27 +45,20 @@ class SavedModel:
     """Sampling setting."""
     nfe: int
     """Network evaluations for one image, of a model that takes more than one."""
-    shape: tuple[int, int, int]
-    """Channels, height and width of an image."""
-    mean: float
-    """Mean of all training pixels, in [0, 1]."""
-    variance: float
-    """Mean squared deviation of the training pixels from `mean`."""
+    images: ImageFacts
+    """Facts about the images that the model was trained on."""
     model: ImageModel
     network: nn.Module
 
     @classmethod
     def of_run(cls, run: ImageRun, sampling: Mapping[str, Scalar], nfe: int) -> SavedModel:
         """Return the model of a trained run."""
-        channels, height, width = run.data.train.shape[1:]
         return cls(
             name=run.spec.model,
             params=dict(run.spec.params),
             sampling=dict(sampling),
             nfe=nfe,
-            shape=(int(channels), int(height), int(width)),
-            mean=run.data.mean,
-            variance=run.data.variance,
+            images=run.data.facts,
             model=run.model,
             network=run.evaluated_network(),
         )
@@ -77,15 +70,15 @@ class SavedModel:
         from safetensors.torch import load_model
 
         about = _described(Path(folder) / CONFIG)
-        params, shape = about["params"], tuple(about["shape"])
-        mean, variance = float(about["mean"]), float(about["variance"])
-        model = _built(about["model"], params, mean=mean, variance=variance, shape=shape)
+        name, params = about["model"], about["params"]
+        images = ImageFacts(tuple(about["shape"]), float(about["mean"]), float(about["variance"]))
+        model = image_model_maker(MODELS[name])(params, images)
         try:
             load_model(model.network, Path(folder) / WEIGHTS)
         except (OSError, SafetensorError, RuntimeError) as error:
             raise CheckpointError(f"{Path(folder) / WEIGHTS} does not fit {CONFIG}: {error!s:.200}") from error
         network = model.network.to(default_device()).eval()
-        return cls(about["model"], params, about["sampling"], about["nfe"], shape, mean, variance, model, network)
+        return cls(name, params, about["sampling"], about["nfe"], images, model, network)
 
     def save(self, folder: Path) -> None:
         """Write the weights and the description into `folder`."""
@@ -99,9 +92,9 @@ class SavedModel:
             "params": dict(self.params),
             "sampling": dict(self.sampling),
             "nfe": self.nfe,
-            "shape": list(self.shape),
-            "mean": self.mean,
-            "variance": self.variance,
+            "shape": list(self.images.shape),
+            "mean": self.images.mean,
+            "variance": self.images.variance,
         }
         write_json(folder / CONFIG, about)
 
@@ -158,12 +151,6 @@ class _EvenlySpread:
 
 def _pixels(state: Tensor) -> Tensor:
     return state.float().cpu().nan_to_num(0.0).clamp(0, 1)
-
-
-def _built(
-    name: str, params: Mapping[str, Scalar], *, mean: float, variance: float, shape: tuple[int, ...]
-) -> ImageModel:
-    return Ncsn(params, mean=mean, variance=variance, shape=shape) if name == "ncsn" else BetaVae(params, shape=shape)
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainables import precision
-from trainables.contract import Evaluation, ImageModel, NonFiniteError, RunSpec
+from trainables.contract import Evaluation, ImageModel, NonFiniteError, RunSpec, named_losses
 from trainables.cuda_graph import RecordedStep, on_side_stream
 from trainables.data import ImageData
+from trainables.data import load as load_images
 from trainables.evaluation import evaluate
 from trainables.learning_rate import learning_rate
+from trainables.model import MakeImageModel
 from trainables.sample_metrics import SampleMetrics, default_sample_metrics
 
 STEPS_BEFORE_RECORDING = 3
@@ -116,7 +118,8 @@ class ImageRun:
         Return the sum of each loss, (losses,), on the device. Nothing is read back, so the step can be recorded.
         """
         with precision.autocast(self.device), self._dropout_draws():
-            losses = self.model.loss(self.network, x, self.images / 1000, self._noise)
+            losses = named_losses(self.model.loss(self.network, x, self.images / 1000, self._noise))
+        check_losses(losses, len(x))
         # mean_loss: per dimension, so that `clip` bounds the same gradient at every resolution
         objective = losses["loss"].mean() / (x[0].numel() if self._mean_loss else 1)
         self._optimizer.zero_grad(set_to_none=True)
@@ -234,6 +237,16 @@ class ImageRun:
             raise NonFiniteError(f"a weight is no longer finite after {self.images} images; lower lr or clip gradients")
 
 
+def check_losses(losses: dict[str, Tensor], images: int) -> None:
+    """Raise ValueError unless each loss has one value for each image."""
+    if "loss" not in losses:
+        raise ValueError(f"the losses must include `loss`, the one to train; these are {', '.join(losses)}")
+    for name, loss in losses.items():
+        if loss.shape != (images,):
+            shape = tuple(loss.shape)
+            raise ValueError(f"{name} must have one value for each image, shape ({images},), not {shape}")
+
+
 class Ema:
     """Exponentially averaged weights. Buffers are copied, because BatchNorm's statistics are averages already."""
 
@@ -313,6 +326,14 @@ class DataOrder:
         # the whole epoch goes to the device at once, so that no step copies from the host
         self._order = torch.randperm(self._size, generator=self._generator).to(self._device)
         self._position = 0
+
+
+def image_run(spec: RunSpec, make: MakeImageModel) -> ImageRun:
+    """Return the run of a model of images on the images of the spec."""
+    images = load_images(spec.data)
+    with seeded_weights(spec.seed):
+        model = make(spec.params, images.facts)
+    return ImageRun(spec, model, images)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from trainables import catalog
+from trainables.build import build
 from trainables.contract import ErrorParts, Evaluation, RunSpec, Scalar
 
 
@@ -59,7 +59,7 @@ class Trial:
         self, spec: RunSpec, *, rungs: Sequence[float], report_kimg: float, sample_metrics: Any = None
     ) -> None:
         self.spec = spec
-        self.run = catalog.build(spec)
+        self.run = build(spec)
         self.images = 0
         self.seconds = 0.0
         self._sample_metrics = sample_metrics
@@ -96,7 +96,7 @@ class Trial:
         """Write a checkpoint into the empty or absent `folder`."""
         from trainables import checkpoint
 
-        about = {"images": self.images, "seconds": self.seconds, "spec": asdict(self.spec)}
+        about = {"images": self.images, "seconds": self.seconds, "spec": asdict(replace(self.spec, plugins=()))}
         checkpoint.write(folder, self.run.state(), about)
 
     def load(self, folder: Path) -> None:
@@ -118,7 +118,7 @@ class Trial:
         if len(spec.final_sampling) > 1:  # the best step grows with the budget: choose it again, on separate draws
             pilot = replace(spec, final_samples=min(samples, spec.samples), nfe=nfe)
             evaluation = self._again(pilot, "pilot", self._sample_metrics)
-            best = [row["kid"] for row in evaluation.curve].index(evaluation.metrics["kid"])
+            best = [dict(setting) for setting in spec.final_sampling].index(dict(evaluation.sampling))
         more = replace(spec, final_samples=samples, nfe=nfe, final_sampling=(spec.final_sampling[best],))
         fresh = self._sample_metrics and (self._sample_metrics.fresh or self._sample_metrics)
         full = [self._again(more, f"draw {number}", fresh) for number in range(draws)]

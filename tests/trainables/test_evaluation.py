@@ -68,7 +68,7 @@ def model(real: ImageData) -> Replay:
 
 
 def spec(sampling: Settings = ({},), *, metric: str = "kid", samples: int = 300) -> RunSpec:
-    return RunSpec("fake", {}, seed=0, metric=metric, sampling=sampling, samples=samples, final_samples=600, nfe=7)
+    return RunSpec("ncsn", {}, seed=0, metric=metric, sampling=sampling, samples=samples, final_samples=600, nfe=7)
 
 
 def evaluate(

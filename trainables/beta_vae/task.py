@@ -1,5 +1,7 @@
 """The part of a trial that is specific to Beta-VAE: network, losses, prior samples and three pictures."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from math import log, log10
 from typing import cast
@@ -8,15 +10,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from trainables import data
 from trainables.beta_vae import sampling as show
 from trainables.beta_vae.loss import importance_weighted, kl_divergence, log_ratio, reconstruction, warmed_up
 from trainables.beta_vae.network import Vae
-from trainables.contract import Grid, ImageModel, Judgement, Run, RunSpec, Scalar
+from trainables.contract import Grid, ImageFacts, ImageModel, Judgement, Scalar
 from trainables.data.shapes import FACTORS
 from trainables.metrics.disentanglement import disentanglement
 from trainables.metrics.likelihood import bits_per_dim, discretised_nats
-from trainables.training import ImageRun, seeded_weights
 
 ACTIVE = 0.01
 JUDGED_AT_ONCE = 64
@@ -25,12 +25,9 @@ IDENTIFIED = [index for index, name in enumerate(FACTORS) if name != "orientatio
 """A rectangle or an ellipse looks the same after half a turn, so an image does not show its orientation."""
 
 
-def build(spec: RunSpec) -> Run:
-    """Return the run of a Beta-VAE spec."""
-    images = data.load(spec.data)
-    with seeded_weights(spec.seed):
-        model = BetaVae(spec.params, shape=tuple(images.train.shape[1:]))
-    return ImageRun(spec, model, images)
+def of_images(params: Mapping[str, Scalar], images: ImageFacts) -> BetaVae:
+    """Return a Beta-VAE for these images."""
+    return BetaVae(params, shape=images.shape)
 
 
 class BetaVae(ImageModel):

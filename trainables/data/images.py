@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from trainables.contract import ImageFacts
+
 Array = npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
 
@@ -53,6 +55,12 @@ class ImageData:
     """Factors of each held-out image."""
     test_factors: Tensor | None = None
     """Factors of each test image."""
+
+    @property
+    def facts(self) -> ImageFacts:
+        """Facts that a model may be built for."""
+        channels, height, width = self.train.shape[1:]
+        return ImageFacts((int(channels), int(height), int(width)), self.mean, self.variance)
 
     def part(self, name: PartName) -> Part:
         """Return all held-out images, or one half of them."""

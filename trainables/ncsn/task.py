@@ -1,5 +1,7 @@
 """The part of a trial that is specific to NCSN: score network, loss, and samples by annealed Langevin dynamics."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from statistics import fmean
 
@@ -8,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from trainables import data
 from trainables.catalog import takes_any_level
-from trainables.contract import Grid, ImageModel, Judgement, Run, RunSpec, Scalar
+from trainables.contract import Grid, ImageFacts, ImageModel, Judgement, Scalar
 from trainables.metrics.likelihood import bits_per_dim, discretised_nats
 from trainables.ncsn.likelihood import ladder_nats, ladder_nats_continuous, prior_nats
 from trainables.ncsn.loss import denoised, dsm_loss, edm_weight
@@ -21,18 +22,14 @@ from trainables.ncsn.resunet import ResUNet
 from trainables.ncsn.sampling import Schedule, Watch, ignore, langevin, plan
 from trainables.ncsn.score import Score
 from trainables.ncsn.unet import UNet
-from trainables.training import ImageRun, seeded_weights
 
 CHAINS = {"cpu": 64, "cuda": 1024}
 """Chains that run at once: as many as fit a core's cache, or as fill a GPU."""
 
 
-def build(spec: RunSpec) -> Run:
-    """Return the run of an NCSN spec."""
-    images = data.load(spec.data)
-    with seeded_weights(spec.seed):
-        model = Ncsn(spec.params, mean=images.mean, variance=images.variance, shape=tuple(images.train.shape[1:]))
-    return ImageRun(spec, model, images)
+def of_images(params: Mapping[str, Scalar], images: ImageFacts) -> Ncsn:
+    """Return an NCSN for these images."""
+    return Ncsn(params, mean=images.mean, variance=images.variance, shape=images.shape)
 
 
 LEVELS_SHOWN, LEVELS_AN_IMAGE = 16, 4

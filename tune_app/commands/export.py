@@ -79,7 +79,7 @@ def _card(source: Source) -> str:
     from tune_app import __version__
 
     model, result, experiment = source.model, source.result, source.experiment
-    channels, side, _ = model.shape
+    channels, side, _ = model.images.shape
     settings = {**model.params, **model.sampling}
     name, quality = model.name, "It was exported from a checkpoint, without a sweep."
     if experiment and result:

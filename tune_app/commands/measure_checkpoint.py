@@ -170,10 +170,10 @@ def _read_seed_checkpoint(path: Path) -> tuple[Mapping[str, object], RunLoader]:
 
 
 def _build(spec: RunSpec) -> ImageRun:
-    from trainables import catalog
+    from trainables.build import build
     from trainables.training import ImageRun
 
-    run = catalog.build(spec)
+    run = build(spec)
     assert isinstance(run, ImageRun)
     return run
 

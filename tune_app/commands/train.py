@@ -115,10 +115,10 @@ def _train(
     say: Callable[[str], None],
     stopping: Callable[[], bool],
 ) -> dict[str, JsonValue]:
-    from trainables import catalog
+    from trainables.build import build
     from trainables.training import ImageRun
 
-    run = catalog.build(_run_spec(settings))
+    run = build(_run_spec(settings))
     assert isinstance(run, ImageRun)
     about = {"model": settings.model, **settings.params, "seed": settings.seed, "data": settings.data.name}
     with resume_lock(folder.path), wandb_run(folder.path, about, mode, say) as log_epoch:

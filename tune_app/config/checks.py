@@ -13,7 +13,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from search_spaces.distributions import Categorical, Distribution, Float, Scalar, SpaceError, same
 from search_spaces.space import Space
-from trainables.catalog import MODELS, PAIRS, Parameter
+from trainables.catalog import MODELS, PAIRS
+from trainables.model import Parameter
 
 if TYPE_CHECKING:
     from tune_app.config.schema import SweepConfig

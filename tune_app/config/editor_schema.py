@@ -6,7 +6,8 @@ from math import inf
 from pydantic import JsonValue
 
 from search_spaces.distributions import Categorical, Float, Int
-from trainables.catalog import MODELS, Metric, Model, Parameter
+from trainables.catalog import MODELS
+from trainables.model import Metric, Model, Parameter
 from tune_app.config.schema import SweepConfig
 
 Node = dict[str, JsonValue]

@@ -6,7 +6,8 @@ from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING
 
 from search_spaces.distributions import Scalar
-from trainables.catalog import MODELS, Parameter
+from trainables.catalog import MODELS
+from trainables.model import Parameter
 
 if TYPE_CHECKING:
     from tune_app.config.schema import SweepConfig

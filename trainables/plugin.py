@@ -1,0 +1,59 @@
+"""Everything that the file of a user's models needs. docs/models.md is the tutorial."""
+
+from collections.abc import Mapping
+
+from trainables.catalog import COST, OF_SAMPLES, TRAINING
+from trainables.contract import (
+    Evaluation,
+    Grid,
+    ImageFacts,
+    ImageModel,
+    Judgement,
+    NonFiniteError,
+    Run,
+    RunSpec,
+    Scalar,
+)
+from trainables.model import MakeImageModel, MakeRun, Metric, Model, Parameter
+
+__all__ = [
+    "Evaluation",
+    "Grid",
+    "ImageFacts",
+    "ImageModel",
+    "Judgement",
+    "Metric",
+    "Model",
+    "NonFiniteError",
+    "Parameter",
+    "Run",
+    "RunSpec",
+    "Scalar",
+    "image_model",
+]
+
+LOSS = Metric(
+    "mean loss on held-out images",
+    "a loss depends on the parameters that define it, so trials may not compare by it. Sweep on `kid`.",
+)
+
+
+def image_model(
+    make: MakeImageModel,
+    parameters: Mapping[str, Parameter],
+    *,
+    metrics: Mapping[str, Metric] | None = None,
+    run: MakeRun | str = "",
+) -> Model:
+    """Return the declaration of a model of images.
+
+    `make` is an ImageModel class, or a function that builds one. `parameters` are the model's own; the parameters of
+    training (lr, batch_size, ema, ...) are added, and one of the same name replaces theirs. `metrics` are added to kid,
+    fd, diversity, seconds and loss. `run` replaces the usual training.
+    """
+    return Model(
+        parameters={**TRAINING, **parameters},
+        metrics={**OF_SAMPLES, **COST, "loss": LOSS, **(metrics or {})},
+        image_model=make,
+        run=run,
+    )
