@@ -5,7 +5,7 @@ A space file names a model only by its short name and never names code.
 
 import linecache
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
@@ -81,11 +81,13 @@ def add_installed(model: str) -> bool:
     return True
 
 
-def where_it_failed(plugin: Plugin, error: BaseException) -> str:
-    """Return a sentence about an error in a plug-in's code: its name, the line, the type and the message."""
-    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == _filename(plugin)]
-    line = error.lineno if isinstance(error, SyntaxError) else next(iter(reversed(lines)), None)
-    place = f"{plugin.name}:{line}" if line else plugin.name
+def where_it_failed(plugins: Sequence[Plugin], error: BaseException) -> str:
+    """Return a sentence about an error in the code of plug-ins: name and line, the type and the message."""
+    names = {_filename(plugin): plugin.name for plugin in plugins}
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename in names]
+    place = f"{names[frames[-1].filename]}:{frames[-1].lineno}" if frames else plugins[0].name
+    if isinstance(error, SyntaxError) and error.filename in names:
+        place = f"{names[error.filename]}:{error.lineno}"
     words = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
     return f"{place}: {type(error).__name__}: {words}" if words else f"{place}: {type(error).__name__}"
 
@@ -101,7 +103,7 @@ def _of_source(plugin: Plugin) -> Contents:
         with redirect_stdout(sys.stderr):  # standard output belongs to the command
             exec(compile(plugin.source, _filename(plugin), "exec"), module.__dict__)  # noqa: S102 - a person named it
     except (Exception, SystemExit) as error:
-        raise PluginError(where_it_failed(plugin, error)) from error
+        raise PluginError(where_it_failed([plugin], error)) from error
     models, metrics = getattr(module, "MODELS", {}), getattr(module, "METRICS", {})
     if not models and not metrics:
         raise PluginError(f'{plugin.name} defines no models: it needs MODELS = {{"NAME": image_model(...)}}')
@@ -118,7 +120,7 @@ def _of_entry_points(plugin: Plugin) -> Contents:
         try:
             models[point.name] = point.load()
         except (Exception, SystemExit) as error:
-            raise PluginError(where_it_failed(plugin, error)) from error
+            raise PluginError(where_it_failed([plugin], error)) from error
     return Contents(plugin, _checked(plugin, GROUP, models, Model), {})
 
 

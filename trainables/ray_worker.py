@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,9 +15,9 @@ import ray
 from ray import tune
 
 from trainables import checkpoint, gpu_memory, progress, storage
-from trainables.contract import NonFiniteError, RunSpec
+from trainables.contract import DataError, NonFiniteError, PluginError, RunSpec
 from trainables.cpus import cpus
-from trainables.plugin_code import entry_of
+from trainables.plugin_code import entry_of, where_it_failed
 from trainables.trial import Recheck, Trial, images
 
 PARKED_SECONDS, WARM_SECONDS, PROGRESS_SECONDS = 0.2, 0.02, 0.2
@@ -49,12 +49,14 @@ class RayWorker(tune.Trainable):
             print(f"{BEGINS}{config['trial']}", file=stream, flush=True)
         _check_gpu(config["spec"])
         gpu_memory.release()
-        self.trial = Trial(
-            config["spec"],
-            rungs=config["rungs"],
-            report_kimg=config["report_kimg"],
-            sample_metrics=_shared(config["sample_metrics"]),
-        )
+        self._spec = config["spec"]
+        with _named_errors(self._spec):
+            self.trial = Trial(
+                config["spec"],
+                rungs=config["rungs"],
+                report_kimg=config["report_kimg"],
+                sample_metrics=_shared(config["sample_metrics"]),
+            )
         _restore(self.trial, config["checkpoints"])
         self._saved, self._saved_at = self.trial.images, time.monotonic()
         self._least = images(config["checkpoint_kimg"] or 0)
@@ -74,7 +76,8 @@ class RayWorker(tune.Trainable):
             time.sleep(PARKED_SECONDS)
             return {"parked": True}
         try:
-            report = self.trial.advance()
+            with _named_errors(self._spec):
+                report = self.trial.advance()
         except NonFiniteError as error:
             return {"failed": str(error)}
         with suppress(OSError):  # a storage that does not answer is asked again at the next report
@@ -158,7 +161,8 @@ def recheck(
             return "none of its checkpoints is complete"
         if trial.images != images(spec.max_kimg):
             return f"its newest complete checkpoint is at {trial.images / 1000:g} kimg, not at {spec.max_kimg:g} kimg"
-        return trial.recheck(**plan)
+        with _named_errors(spec):
+            return trial.recheck(**plan)
     except (NonFiniteError, checkpoint.CheckpointError) as error:
         return str(error)
 
@@ -167,6 +171,19 @@ def need(spec: RunSpec, sample_metrics: Any) -> tuple[float, str, float]:
     """Return the GPU memory of a run in GB, the GPU's name and its size."""
     measured = gpu_memory.need(spec, sample_metrics)
     return measured.gb, measured.gpu, measured.gpu_gb
+
+
+@contextmanager
+def _named_errors(spec: RunSpec) -> Iterator[None]:
+    """Raise PluginError, which names the user's file and line, for an error of a run that a plug-in may have caused."""
+    try:
+        yield
+    except (NonFiniteError, PluginError, DataError, OSError):
+        raise
+    except Exception as error:
+        if not spec.plugins:
+            raise
+        raise PluginError(where_it_failed(spec.plugins, error)) from error
 
 
 def _restore(trial: Trial, checkpoints: list[str]) -> bool:

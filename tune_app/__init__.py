@@ -21,17 +21,27 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path: str | Path, *, profile: str | None = None, set: Mapping[str, object] | None = None) -> SweepConfig:
+def load(
+    path: str | Path,
+    *,
+    profile: str | None = None,
+    set: Mapping[str, object] | None = None,
+    models: Sequence[str | Path] = (),
+) -> SweepConfig:
     """Return the configuration in the file at `path`, or in the shipped one of that name.
+
+    `models` are Python files with models of your own, which are run; see docs/models.md.
 
     Without `profile`, this follows the rule of the command line: the file as it stands on a machine with a GPU, the
     profile `laptop` elsewhere. `none` is the file as it stands. Raise ConfigError with the place of each mistake.
     """
     from tune_app.cluster.this_machine import local_gpus
     from tune_app.config.load import load, profile_names
+    from tune_app.config.plugins import add_model_files
     from tune_app.config.profile import choose_profile
     from tune_app.config.space_file import find_space
 
+    add_model_files(models)
     space = find_space(path)
     choice = choose_profile(profile, profile_names(space), local_gpus)
     return load(space, profile=choice.profile, set=set)
@@ -84,11 +94,20 @@ def open(where: str | Path = "latest", *, out: str | Path = "experiments") -> Op
     return OpenedExperiment(find(str(where), Path(out)).folder)
 
 
-def load_model(where: str | Path, *, out: str | Path = "experiments", trial: str | None = None) -> SavedModel:
+def load_model(
+    where: str | Path,
+    *,
+    out: str | Path = "experiments",
+    trial: str | None = None,
+    models: Sequence[str | Path] = (),
+) -> SavedModel:
     """Return a trained model: of a folder that `tune_app export` wrote, of a checkpoint, or of an experiment.
 
-    Of an experiment it is that of the winner, or of `trial`. Raise InputError. Nothing in a file is run.
+    Of an experiment it is that of the winner, or of `trial`. Raise InputError. Nothing in a file is run, except
+    the Python files in `models` and the code of your own model that an experiment was started with.
     """
     from tune_app.commands.model_source import trained_model
+    from tune_app.config.plugins import add_model_files
 
+    add_model_files(models)
     return trained_model(str(where), Path(out), trial).model

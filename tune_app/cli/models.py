@@ -9,7 +9,7 @@ import click
 
 from trainables.catalog import MODELS
 from tune_app.cli.completion import complete_experiment, complete_model, complete_parameter
-from tune_app.cli.options import Command, as_json, assigned, out_option, seed_option, wandb_option
+from tune_app.cli.options import Command, as_json, assigned, models_option, out_option, seed_option, wandb_option
 from tune_app.cli.output import say as print_lines
 from tune_app.cli.output import show, shown_progress
 from tune_app.cli.root import cli
@@ -53,6 +53,7 @@ def parameter_options(command: Command) -> Command:
 @out_option("Folder for the training run.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="DIR", help="Continue the training run in DIR.")
 @wandb_option
+@models_option
 @as_json
 @parameter_options
 @click.pass_context
@@ -113,6 +114,7 @@ def _check_alone(context: click.Context, allowed: set[str]) -> None:
     "--nfe", type=click.IntRange(min=1), default=100, show_default=True, help="Network evaluations for one image."
 )
 @seed_option
+@models_option
 @as_json
 def score(as_json: bool, sets: tuple[str, ...], **options: Any) -> None:
     """Evaluate CHECKPOINT as a trial is: ours, or a .pth file of the reference project."""
@@ -162,6 +164,7 @@ trial_option = click.option("--trial", metavar="ID", help="A trial of EXP; defau
 @click.option("--reconstruct", is_flag=True, help="Beta-VAE: also held-out images above their reconstructions.")
 @click.option("--traverse", is_flag=True, help="Beta-VAE: also one latent dimension in each row.")
 @click.option("--interpolate", is_flag=True, help="Beta-VAE: also the way from one image to another.")
+@models_option
 @as_json
 def sample(as_json: bool, sets: tuple[str, ...], step_size: str | None, **options: Any) -> None:
     """Draw images from the winner of EXP, from one of its trials, or from CHECKPOINT. Needs no Ray."""
@@ -181,6 +184,7 @@ def sample(as_json: bool, sets: tuple[str, ...], step_size: str | None, **option
 @experiments_option
 @trial_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="New folder for the model.")
+@models_option
 @as_json
 def export(as_json: bool, source: str, experiments: Path, trial: str | None, out: Path) -> None:
     """Write the winner of EXP into a folder that needs no sweep: weights, description, model card, sample images."""

@@ -40,6 +40,25 @@ address_option = click.option(
 )
 
 
+def _add_models(context: click.Context, _option: click.Parameter, files: tuple[Path, ...]) -> None:
+    if files and not context.resilient_parsing:
+        from tune_app.config.plugins import add_model_files
+
+        add_model_files(files)
+
+
+models_option = click.option(
+    "--models",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    expose_value=False,
+    is_eager=True,
+    callback=_add_models,
+    help="Python file of your own models; see docs/models.md.",
+)
+
+
 def out_option(help: str) -> Callable[[Command], Command]:
     """Return the option --out with a help text."""
     return click.option(
@@ -76,6 +95,7 @@ def selection_options(command: Command) -> Command:
         click.option("--name", help="Name of the experiment."),
         wandb_option,
         address_option,
+        models_option,
     ]
     for option in reversed(options):
         command = option(command)

@@ -16,6 +16,7 @@ from tune_app.cli.options import (
     assigned,
     experiment_argument,
     find_in_out,
+    models_option,
     out_option,
     selection_options,
     set_option,
@@ -94,19 +95,19 @@ def validate(as_json: bool, **options: Any) -> None:
 @experiment_argument
 @set_option
 @click.option("--trials", type=int, help="Number of trials in all.")
+@click.option("--accept-code-change", is_flag=True, help="Go on although the code of your own model has changed.")
 @find_in_out
 @address_option
+@models_option
 @as_json
-def resume(
-    experiment: str, sets: tuple[str, ...], trials: int | None, out: Path, address: str | None, as_json: bool
-) -> None:
+def resume(experiment: str, sets: tuple[str, ...], trials: int | None, as_json: bool, **options: Any) -> None:
     """Resume EXP from where it stopped."""
     from tune_app.driver.sweep import resume_sweep
     from tune_app.experiment.out_folder import find
 
-    existing = find(experiment, out)
+    existing = find(experiment, options.pop("out"))
     changes = {**assigned(sets), **({} if trials is None else {"search.trials": str(trials)})}
-    resume_sweep(existing, existing.config(changes), address=address, console=make_console(quiet=as_json))
+    resume_sweep(existing, existing.config(changes), console=make_console(quiet=as_json), **options)
     _finish(existing, as_json=as_json)
 
 
@@ -122,6 +123,7 @@ def resume(
 @out_option("Folder of EXP and of the new experiment.")
 @wandb_option
 @address_option
+@models_option
 @as_json
 def retrain(
     experiment: str,

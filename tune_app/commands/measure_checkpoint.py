@@ -16,6 +16,7 @@ from tune_app.config.methods import values_of_then
 from tune_app.config.model_parameters import data_spec, model_parameters
 from tune_app.errors import InputError, TuneAppError, first_line
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.model_code import load_code
 
 if TYPE_CHECKING:
     from typing import Any
@@ -83,6 +84,8 @@ def load_run(request: MeasureRequest) -> ImageRun:
 
 def _load(request: MeasureRequest) -> tuple[ImageRun, Mapping[str, object]]:
     path = request.checkpoint
+    if experiment := _enclosing_experiment(path):
+        load_code(experiment.folder)
     place = _place(path)  # a missing file is named before torch is imported
     with storage.local(place) as folder:
         about, load = _read_seed_checkpoint(path) if path.is_file() else _read_checkpoint(folder)

@@ -12,6 +12,7 @@ from trainables.catalog import MODELS
 from tune_app.commands.measure_checkpoint import MeasureRequest, load_run
 from tune_app.errors import InputError
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.model_code import load_code
 from tune_app.experiment.out_folder import find
 from tune_app.experiment.ranking import TrialResult, best_result, ranked, trial_result
 
@@ -50,6 +51,7 @@ def trained_model(where: str, out: Path, trial: str | None = None) -> Source:
         settings = run.spec.final_sampling
         return Source(_of_run(run, settings[len(settings) // 2], NFE), run.data)
     experiment = find(where, out)
+    load_code(experiment.folder)
     result = _chosen(experiment, trial)
     assert result.checkpoint
     config = experiment.config()

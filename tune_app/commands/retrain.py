@@ -23,6 +23,7 @@ from tune_app.experiment.changes import accepted_changes, check_model
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.fresh_values import FreshValues
 from tune_app.experiment.lock import is_running
+from tune_app.experiment.model_code import load_code
 from tune_app.experiment.out_folder import experiments
 from tune_app.experiment.ranking import best, front, ranked
 from tune_app.experiment.records import Records, TrialRecord
@@ -65,6 +66,7 @@ def retraining_config(experiment: Experiment, request: RetrainRequest, out: Path
             f"{experiment.folder}: this is a retraining of {sweep}",
             hint="name a sweep; `resume` continues a retraining",
         )
+    load_code(experiment.folder)
     config = experiment.config(dict(request.sets))
     accepted_changes(before, config)
     check_model(experiment, records, config)

@@ -5,7 +5,9 @@ from math import inf
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from trainables import plugin_code
 from trainables.catalog import MODELS
+from trainables.contract import PluginError
 
 SECRET = re.compile(r"secret|key|token|password", re.IGNORECASE)
 
@@ -56,6 +58,14 @@ def number(version: object) -> object:
 
 def known_model(name: str) -> str:
     """Check the name of a model."""
-    if name not in MODELS:
-        raise ValueError(f"must be one of {', '.join(MODELS)}, not {name!r}")
+    if name not in MODELS and not _add_installed(name):
+        known = ", ".join(dict.fromkeys([*MODELS, *plugin_code.installed()]))
+        raise ValueError(f"must be one of {known}, not {name!r}; --models FILE adds the models of a file")
     return name
+
+
+def _add_installed(name: str) -> bool:
+    try:
+        return plugin_code.add_installed(name)
+    except PluginError as error:
+        raise ValueError(str(error)) from None

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from tune_app.cluster.ray import Cluster
 from tune_app.config.schema import SweepConfig
 from tune_app.driver.shared_data import SharedData
+from tune_app.experiment.model_code import logged_plugins
 
 PACKAGES = ("tune_app", "torch", "torchvision", "ray", "optuna", "numpy")
 
@@ -25,6 +26,7 @@ def make_manifest(
         "data": {**config.data.model_dump(), "fingerprint": data.data},
         "features": dict(data.features),
         "seed": config.search.seed,
+        "code": [one.model_dump(exclude={"description"}) for one in logged_plugins(config.model)],
     }
 
 

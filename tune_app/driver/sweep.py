@@ -28,6 +28,7 @@ from tune_app.experiment.folder import Experiment
 from tune_app.experiment.leftovers import remove_leftovers, restarting_trials
 from tune_app.experiment.lock import resume_lock
 from tune_app.experiment.log import EventLog
+from tune_app.experiment.model_code import copies, load_code
 from tune_app.experiment.out_folder import check_writable, create
 from tune_app.experiment.queue import waiting_points
 from tune_app.experiment.records import Records
@@ -93,22 +94,34 @@ def _write_files(
             write_file(experiment.features, data.cnn)
         if data.real_images:
             write_file(experiment.real_images, data.real_images)
+        _copy_model_files(experiment, config)
         write_file(experiment.sweep_yaml, dump(config))
         write_json(experiment.manifest, make_manifest(config, cluster, data, about))
 
 
+def _copy_model_files(experiment: Experiment, config: SweepConfig) -> None:
+    for name, text in copies(config.model).items():
+        experiment.model_files.mkdir(exist_ok=True)
+        write_file(experiment.model_files / name, text)
+
+
 def resume_sweep(
-    experiment: Experiment, config: SweepConfig, *, address: str | None = None, console: Quiet | None = None
+    experiment: Experiment,
+    config: SweepConfig,
+    *,
+    address: str | None = None,
+    console: Quiet | None = None,
+    accept_code_change: bool = False,
 ) -> Experiment:
     """Resume an experiment with `config`: unfinished trials from their last checkpoint first, then new ones.
 
-    Raise ConfigError if `config` differs in a key that may not change, and InputError if the images differ. In
-    both cases nothing has changed on disk.
+    `accept_code_change` goes on with changed code of a user's model. Raise ConfigError if `config` differs in a key
+    that may not change, and InputError if the images differ. In both cases nothing has changed on disk.
     """
     recorded = RecordedConsole(console or Quiet())
     with recorded.recorded_errors():
         try:
-            _resume(experiment, config, address, recorded)
+            _resume(experiment, config, address, recorded, accept_code_change=accept_code_change)
         except RayDiedError as error:
             _resume_after(error, experiment, address, recorded)
     return experiment
@@ -119,10 +132,12 @@ def _resume_after(error: RayDiedError, experiment: Experiment, address: str | No
     if address or ray_cluster.callers_ray():
         raise error
     console.note(f"{error.message}; starting Ray again")
-    _resume(experiment, experiment.config(), None, console)
+    _resume(experiment, experiment.config(), None, console, accept_code_change=True)
 
 
-def _resume(experiment: Experiment, config: SweepConfig, address: str | None, console: Quiet) -> None:
+def _resume(
+    experiment: Experiment, config: SweepConfig, address: str | None, console: Quiet, *, accept_code_change: bool
+) -> None:
     wandb_mode(config.wandb)
     with resume_lock(experiment.folder), closing(EventLog(experiment.events)) as log:
         records = _fold(log)
@@ -133,7 +148,9 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
         config = with_earlier_of(before, with_methods_of(before, config))
         changes = accepted_changes(before, config)
         check_trials(experiment, records, config)
-        check_model(experiment, records, config)
+        changes |= load_code(experiment.folder, accept_change=accept_code_change)
+        if not accept_code_change:
+            check_model(experiment, records, config)
         changes |= changed_versions(records, versions())
         if _is_finished(experiment, records, config):
             sweep = "the sweep is finished; --trials N adds trials"
@@ -153,6 +170,7 @@ def _resume(experiment: Experiment, config: SweepConfig, address: str | None, co
                 if restarting := restarting_trials(experiment, records, config.storage):
                     trials = ", ".join(restarting)
                     console.note(f"these trials start over because none of their checkpoints is left: {trials}")
+                _copy_model_files(experiment, config)
                 write_file(experiment.sweep_yaml, dump(config))
             _run_session(Session(config, experiment, log, records, cluster, data), console, changes)
 

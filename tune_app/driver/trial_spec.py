@@ -39,6 +39,7 @@ def run_spec(config: SweepConfig, params: Mapping[str, Scalar], *, seed: int) ->
         sampling=_settings(config, RUNG_SETTINGS, given, sampling),
         final_sampling=_settings(config, FINAL_SETTINGS, given, sampling),
         max_kimg=config.scheduler.max_kimg,
+        plugins=MODELS.plugins_of(config.model),
     )
 
 

@@ -32,6 +32,7 @@ from tune_app.experiment.changes import Changes
 from tune_app.experiment.earlier import earlier_trials
 from tune_app.experiment.event_fields import SweepState
 from tune_app.experiment.events import EarlierTrial, SweepEnded, SweepResumed, SweepStarted
+from tune_app.experiment.model_code import logged_plugins
 from tune_app.experiment.queue import waiting_points
 from tune_app.trackers.console import Quiet
 from tune_app.trackers.wandb_process import wandb_process
@@ -149,6 +150,7 @@ def _log_start(session: Session, changes: Changes, hours: float, earlier: Sequen
         "versions": versions(),
         "model_version": MODELS[config.model].version,
         "constants": config.constants,
+        **({"plugins": plugins} if (plugins := logged_plugins(config.model)) else {}),
         **({"changed": changes} if changes else {}),
         **({"warm_start": earlier} if earlier else {}),
     }

@@ -10,6 +10,7 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
 from trainables.checkpoint import UnwritableError
+from trainables.contract import PluginError
 from trainables.ray_worker import RayWorker
 from tune_app.errors import StorageError
 from tune_app.experiment.event_fields import FailureKind
@@ -106,7 +107,8 @@ def classify(error: BaseException | None) -> Failure:
     if isinstance(error, RayActorError):
         return Failure("worker_lost", "the worker process or its node was lost", text)
     cause = error.cause if isinstance(error, RayTaskError) else error
-    message = " ".join(f"{type(cause).__name__}: {cause}".split())[:MOST_CHARACTERS]
+    words = str(cause) if isinstance(cause, PluginError) else f"{type(cause).__name__}: {cause}"
+    message = " ".join(words.split())[:MOST_CHARACTERS]
     if GPU_MEMORY.search(message):
         return Failure("out_of_memory", message, text, gpu_memory=True)
     if isinstance(cause, UnwritableError):

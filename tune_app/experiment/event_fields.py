@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
+from typing_extensions import TypedDict
 
 
 class Expected(str):
@@ -46,3 +47,31 @@ TrialEnd = Literal["completed", "stopped", "failed"]
 FailureKind = Literal["error", "worker_lost", "out_of_memory", "non_finite"]
 Decision = Literal["continue", "stop"]
 Source = Literal["baseline", "sampler", "person", "retraining"]
+
+
+class LoggedResources(TypedDict, total=False):
+    """Share of the machine that one trial occupied."""
+
+    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]
+    cpu: Annotated[FiniteFloat, Field(ge=0)]
+    gpu: Annotated[FiniteFloat, Field(ge=0)]
+
+
+class LoggedConfig(TypedDict, total=False):
+    """The resolved configuration. Only `resources` is checked here; config.load checks the rest before it is used."""
+
+    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
+    resources: LoggedResources
+
+
+class LoggedPlugin(BaseModel):
+    """A user's code that the model or a metric comes from."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    name: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    path: str = ""
+    entry_point: str = ""
+    version: str = ""
+    description: dict[str, JsonValue] = Field(default={})

@@ -4,7 +4,7 @@ from math import isfinite
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, TypeAdapter, ValidationError, model_validator
-from typing_extensions import Self, TypedDict
+from typing_extensions import Self
 
 from tune_app.experiment.event_fields import (
     CheckpointPath,
@@ -14,6 +14,8 @@ from tune_app.experiment.event_fields import (
     FailureKind,
     Fingerprints,
     Flag,
+    LoggedConfig,
+    LoggedPlugin,
     Metrics,
     NotNegative,
     Params,
@@ -33,21 +35,6 @@ from tune_app.experiment.event_fields import (
 
 SHOWN_CHARACTERS = 40
 """Length at which an error message cuts off a value."""
-
-
-class LoggedResources(TypedDict, total=False):
-    """Share of the machine that one trial occupied."""
-
-    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]
-    cpu: Annotated[FiniteFloat, Field(ge=0)]
-    gpu: Annotated[FiniteFloat, Field(ge=0)]
-
-
-class LoggedConfig(TypedDict, total=False):
-    """The resolved configuration. Only `resources` is checked here; config.load checks the rest before it is used."""
-
-    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
-    resources: LoggedResources
 
 
 class LoggedEvent(BaseModel):
@@ -92,6 +79,8 @@ class SweepBegan(LoggedEvent):
     """Version of the model in the catalog. It changes when the same parameters give other numbers."""
     constants: Params = {}
     """Values of the model's parameters that are not searched: fixed ones and defaults."""
+    plugins: Annotated[list[LoggedPlugin], Expected("a list of plug-ins, each with name and sha256")] = []
+    """Users' code that the model or its metrics come from: name, hash, file or package, and what it declares."""
 
 
 class EarlierTrial(BaseModel):

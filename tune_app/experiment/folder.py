@@ -15,6 +15,7 @@ from tune_app.config.load import dump, load_resolved, restored
 from tune_app.config.schema import SweepConfig
 from tune_app.errors import InputError
 from tune_app.experiment.log import read
+from tune_app.experiment.model_code import COPIES, add_described
 from tune_app.experiment.ranking import TrialResult, best_result
 from tune_app.experiment.records import Records, TrialRecord
 
@@ -78,6 +79,11 @@ class Experiment:
         """Every line that the driver printed, with its time."""
         return self.folder / "driver.log"
 
+    @property
+    def model_files(self) -> Path:
+        """Folder with copies of the users' files that define the model and its metrics."""
+        return self.folder / COPIES
+
     def failure_files(self, trial: str) -> list[Path]:
         """Return the files that show why a trial failed: its traceback, its worker's output and the driver's log."""
         return [self.error_file(trial), self.worker_log(trial), self.driver_log]
@@ -122,7 +128,8 @@ class Experiment:
         return [self.place(checkpoint.path, address) for checkpoint in reversed(record.checkpoints)]
 
     def config(self, changes: Mapping[str, object] | None = None) -> SweepConfig:
-        """Return the resolved configuration, with `changes` (key to value) applied."""
+        """Return the resolved configuration, with `changes` (key to value) applied. No code of a model is run."""
+        add_described(self.events)
         if not self.sweep_yaml.exists():
             logged = self.read_records().config
             if not logged:

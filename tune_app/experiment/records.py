@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from search_spaces.distributions import Scalar
+from tune_app.experiment.event_fields import LoggedConfig, LoggedPlugin
 from tune_app.experiment.events import (  # fmt: skip
     Asked,
     Checkpointed,
@@ -18,7 +19,6 @@ from tune_app.experiment.events import (  # fmt: skip
     Ended,
     Event,
     Failed,
-    LoggedConfig,
     Rechecked,
     Reported,
     SweepBegan,
@@ -146,6 +146,8 @@ class Records:
         """Trials of earlier experiments that inform the sampler. They are no trials of this sweep."""
         self.constants: dict[str, Scalar] = {}
         """Values of the model's parameters that are not searched."""
+        self.plugins: list[LoggedPlugin] = []
+        """Users' code that the last session ran."""
         self._by_wall_clock = True
         self._spent = {"gpu_hours": 0.0, "cpu_hours": 0.0, "kimg": 0.0}
         self._last_time: datetime | None = None
@@ -200,6 +202,7 @@ class Records:
         self.versions = event.versions or self.versions
         self.model_version = self.model_version or event.model_version
         self.constants = self.constants or event.constants
+        self.plugins = event.plugins or self.plugins
         self._by_wall_clock = event.hours is None  # as in version 0.1
         if isinstance(event, SweepStarted):
             self.warm_start = event.warm_start
