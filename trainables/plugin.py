@@ -1,6 +1,9 @@
 """Everything that the file of a user's models needs. docs/models.md is the tutorial."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from trainables.catalog import COST, OF_SAMPLES, TRAINING
 from trainables.contract import (
@@ -14,7 +17,10 @@ from trainables.contract import (
     RunSpec,
     Scalar,
 )
-from trainables.model import MakeImageModel, MakeRun, Metric, Model, Parameter
+from trainables.model import MakeImageModel, Metric, Model, Parameter
+
+if TYPE_CHECKING:
+    from trainables.training import ImageRun
 
 __all__ = [
     "Evaluation",
@@ -43,17 +49,24 @@ def image_model(
     parameters: Mapping[str, Parameter],
     *,
     metrics: Mapping[str, Metric] | None = None,
-    run: MakeRun | str = "",
+    training: type[ImageRun] | None = None,
 ) -> Model:
     """Return the declaration of a model of images.
 
     `make` is an ImageModel class, or a function that builds one. `parameters` are the model's own; the parameters of
     training (lr, batch_size, ema, ...) are added, and one of the same name replaces theirs. `metrics` are added to kid,
-    fd, diversity, seconds and loss. `run` replaces the usual training.
+    fd, diversity, seconds and loss. `training` is a class derived from ImageRun (training.py), for a model that needs
+    more than one loss.
     """
+
+    def run(spec: RunSpec) -> Run:
+        from trainables.training import image_run
+
+        return image_run(spec, make, training)
+
     return Model(
         parameters={**TRAINING, **parameters},
         metrics={**OF_SAMPLES, **COST, "loss": LOSS, **(metrics or {})},
         image_model=make,
-        run=run,
+        run=run if training else "",
     )

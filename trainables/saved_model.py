@@ -95,6 +95,7 @@ class SavedModel:
             "shape": list(self.images.shape),
             "mean": self.images.mean,
             "variance": self.images.variance,
+            "plugins": {plugin.name: plugin.sha256 for plugin in MODELS.plugins_of(self.name)},
         }
         write_json(folder / CONFIG, about)
 
@@ -161,12 +162,29 @@ def _described(path: Path) -> dict[str, Any]:
         about = json.loads(path.read_text(encoding="utf-8"))
         if about["format"] != FORMAT:
             raise ValueError(f"it has format {about['format']!r:.20}, and this version reads format {FORMAT}")
+        _check_plugins(path, about)
         _check(about)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing: this is not the folder of an exported model") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not the description of an exported model: {error!s:.200}") from error
     return dict(about)
+
+
+def _check_plugins(path: Path, about: Mapping[str, Any]) -> None:
+    """Raise CheckpointError unless the code that the model was exported with is loaded."""
+    name, plugins = about.get("model"), about.get("plugins")
+    loaded = {one.name: one.sha256 for one in MODELS.plugins_of(name)} if isinstance(name, str) else {}
+    for file, digest in plugins.items() if isinstance(plugins, dict) else ():
+        if file not in loaded:
+            raise CheckpointError(
+                f"{path}: its model is defined in {file!r:.60}: load the copy beside it with --models FILE, "
+                "or in Python with models=[FILE]"
+            )
+        if loaded[file] != digest:
+            raise CheckpointError(
+                f"{path}: {file!r:.60} has changed since the model was exported; use the copy beside it"
+            )
 
 
 def _check(about: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ class ImageRun:
         self.spec, self.model, self.data = spec, model, data
         self.device = device or precision.default_device()
         layout = precision.memory_format(model.network, self.device)
-        self.network = model.network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
+        self.network: nn.Module = model.network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
         self.images = 0
         """Images seen."""
         self._due = 0
@@ -44,13 +44,13 @@ class ImageRun:
         params = spec.params
         self._batch_size, self._clip = int(params["batch_size"]), float(params["clip"])
         self._mean_loss = bool(params.get("mean_loss", False))
-        trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        trained = [weight for weight in self.trained().parameters() if weight.requires_grad]
         self._on_gpu = self.device.type == "cuda"
         rate = learning_rate(params, 0, spec.max_kimg)
         self._rate = torch.tensor(rate, device=self.device) if self._on_gpu else rate
         """Learning rate. On a GPU a tensor, which a recorded step reads."""
         self._rate_set = rate
-        self._optimizer = torch.optim.Adam(
+        self.optimizer = torch.optim.Adam(
             trained,
             lr=self._rate,
             betas=(float(params.get("adam_beta1", 0.9)), float(params.get("adam_beta2", 0.999))),
@@ -66,13 +66,17 @@ class ImageRun:
 
         self._pixels = data.train.to(self.device)
         self._order = DataOrder(len(data.train), seed_of(spec.seed, "data order"), self.device)
-        self._noise = torch.Generator(self.device).manual_seed(seed_of(spec.seed, "noise"))
+        self.noise = torch.Generator(self.device).manual_seed(seed_of(spec.seed, "noise"))
         self._names: list[str] = []
         """Names of the losses."""
         self._recorded: RecordedStep | None = None
         self._eager_steps = 0
         """Steps since the start or the last load_state."""
         self._may_record = self._on_gpu and not self._dropout
+
+    def trained(self) -> nn.Module:
+        """Return the part of the network that the optimiser trains."""
+        return self.network
 
     def train(self, images: int) -> dict[str, float]:
         """Train on `images` more images and return the mean of each loss. Raise NonFiniteError.
@@ -112,25 +116,22 @@ class ImageRun:
         """Return the network to evaluate, in evaluation mode: averaged weights, or the trained weights if ema is 0."""
         return (self._ema.network if self._ema else self.network).eval()
 
-    def step(self, x: Tensor) -> Tensor:
-        """Take one optimiser step on images (B, C, H, W) in [0, 1], as far as it happens on the device.
+    def step(self, x: Tensor) -> dict[str, Tensor]:
+        """Take one optimiser step on images (B, C, H, W) in [0, 1], and return the losses of each image, (B,), by name.
 
-        Return the sum of each loss, (losses,), on the device. Nothing is read back, so the step can be recorded.
+        Everything happens on the device and nothing is read back, so the step can be recorded.
         """
         with precision.autocast(self.device), self._dropout_draws():
-            losses = named_losses(self.model.loss(self.network, x, self.images / 1000, self._noise))
+            losses = named_losses(self.model.loss(self.network, x, self.images / 1000, self.noise))
         check_losses(losses, len(x))
         # mean_loss: per dimension, so that `clip` bounds the same gradient at every resolution
         objective = losses["loss"].mean() / (x[0].numel() if self._mean_loss else 1)
-        self._optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         objective.backward()  # type: ignore[no-untyped-call]
         if self._clip > 0:
             nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
-        self._optimizer.step()
-        if self._ema:
-            self._ema.update(self.network)
-        self._names = list(losses)
-        return torch.stack([loss.detach().sum() for loss in losses.values()])
+        self.optimizer.step()
+        return losses
 
     def _take_step(self, indices: Tensor) -> Tensor:
         """Take one step on the training images with these indices, and return the sum of each loss.
@@ -146,9 +147,9 @@ class ImageRun:
             losses = on_side_stream(self._step_on, indices)
             self._eager_steps += 1
         else:
-            self._optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad(set_to_none=True)
             try:
-                self._recorded = RecordedStep(self._step_on, indices, self._noise)
+                self._recorded = RecordedStep(self._step_on, indices, self.noise)
                 losses = self._recorded(indices)
             except RuntimeError as error:
                 log.warning("the training step cannot be a CUDA graph (%s), so it runs kernel by kernel", error)
@@ -158,8 +159,12 @@ class ImageRun:
         return losses
 
     def _step_on(self, indices: Tensor) -> Tensor:
-        """Take one optimiser step on the training images with these indices (B,)."""
-        return self.step(self._batch(indices))
+        """Take one step on the training images with these indices (B,), and return the sum of each loss, (losses,)."""
+        losses = self.step(self._batch(indices))
+        if self._ema:
+            self._ema.update(self.network)
+        self._names = list(losses)
+        return torch.stack([loss.detach().sum() for loss in losses.values()])
 
     def _prepare_step(self, count: int) -> None:
         """Set the learning rate and the decay of the averages for the next step, on `count` images."""
@@ -169,7 +174,7 @@ class ImageRun:
                 self._rate.fill_(rate)
                 self._rate_set = rate
         else:
-            for group in self._optimizer.param_groups:
+            for group in self.optimizer.param_groups:
                 group["lr"] = rate
         if self._ema:
             self._ema.next_step()
@@ -181,7 +186,7 @@ class ImageRun:
             "optimizer": self._optimizer_state(),
             "ema": self._ema.state() if self._ema else None,
             "order": self._order.state(),
-            "noise": {"device": self.device.type, "generator": self._noise.get_state()},
+            "noise": {"device": self.device.type, "generator": self.noise.get_state()},
             "images": self.images,
             "due": self._due,
             "means": self._means,
@@ -190,8 +195,8 @@ class ImageRun:
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        for group in self._optimizer.param_groups:  # the state may come from another device
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:  # the state may come from another device
             group["lr"], group["capturable"] = self._rate, self._on_gpu
         self._recorded, self._eager_steps = None, 0
         if self._ema:
@@ -201,13 +206,13 @@ class ImageRun:
         self._due = int(state.get("due", self.images))  # version 0.1 cut a batch short at each mark
         self._means = dict(state.get("means", {}))
         if state["noise"]["device"] == self.device.type:
-            self._noise.set_state(state["noise"]["generator"].cpu())
+            self.noise.set_state(state["noise"]["generator"].cpu())
         else:  # a CPU's generator state means nothing to a GPU: go on with fresh noise
-            self._noise.manual_seed(seed_of(self.spec.seed, f"noise after {self.images}"))
+            self.noise.manual_seed(seed_of(self.spec.seed, f"noise after {self.images}"))
 
     def _optimizer_state(self) -> dict[str, Any]:
         """Return the optimiser's state with the learning rate as a number, as every device reads it."""
-        state = self._optimizer.state_dict()
+        state = self.optimizer.state_dict()
         groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]
         return {**state, "param_groups": groups}
 
@@ -215,7 +220,7 @@ class ImageRun:
         x = self._pixels[indices].float() / 255  # (B, C, H, W)
         if not self._flip:
             return x
-        flipped = torch.rand(len(x), 1, 1, 1, generator=self._noise, device=self.device) < 0.5
+        flipped = torch.rand(len(x), 1, 1, 1, generator=self.noise, device=self.device) < 0.5
         return torch.where(flipped, x.flip(-1), x)
 
     @contextmanager
@@ -328,12 +333,12 @@ class DataOrder:
         self._position = 0
 
 
-def image_run(spec: RunSpec, make: MakeImageModel) -> ImageRun:
-    """Return the run of a model of images on the images of the spec."""
+def image_run(spec: RunSpec, make: MakeImageModel, kind: type[ImageRun] | None = None) -> ImageRun:
+    """Return the run of a model of images on the images of the spec: an ImageRun, or a class derived from it."""
     images = load_images(spec.data)
     with seeded_weights(spec.seed):
         model = make(spec.params, images.facts)
-    return ImageRun(spec, model, images)
+    return (kind or ImageRun)(spec, model, images)
 
 
 @contextmanager

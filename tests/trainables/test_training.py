@@ -92,11 +92,11 @@ def test_a_step_takes_the_learning_rate_of_its_last_image() -> None:
     run = tiny_run("ncsn", lr=0.1, lr_warmup_kimg=0.032)
     for images in (8, 16, 24, 32, 40):
         run.train(8)
-        assert run._optimizer.param_groups[0]["lr"] == pytest.approx(min(0.1, 0.1 * images / 32))
+        assert run.optimizer.param_groups[0]["lr"] == pytest.approx(min(0.1, 0.1 * images / 32))
 
 
 def test_adam_takes_its_decays_from_the_parameters() -> None:
-    (group,) = tiny_run("ncsn", adam_beta1=0.5, adam_beta2=0.9, weight_decay=0.01)._optimizer.param_groups
+    (group,) = tiny_run("ncsn", adam_beta1=0.5, adam_beta2=0.9, weight_decay=0.01).optimizer.param_groups
     assert (group["betas"], group["weight_decay"]) == ((0.5, 0.9), 0.01)
 
 

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pydantic import JsonValue
 
 from tune_app.answer.summary import sweep_state
-from tune_app.config.load import restored
 from tune_app.errors import InputError
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.log import read
@@ -47,7 +46,7 @@ def experiment_row(experiment: Experiment) -> ExperimentRow:
     try:
         events = read(experiment.events)
         records = Records(events)
-        config = restored(records.config, experiment.events) if records.config else experiment.config()
+        config = experiment.logged_config(records)
     except (InputError, OSError) as error:
         return ExperimentRow(name, folder, problem=str(error).partition("\n")[0])
     metric = config.metric.name

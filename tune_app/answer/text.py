@@ -318,7 +318,8 @@ def _next_lines(answer: Summary, experiment: Experiment) -> list[str]:
     bounds = answer.answer.at_bounds if answer.answer else []
     wider = " ".join(f"--set {found.setting}" for found in bounds if found.setting)
     if wider and answer.state == "completed":
-        lines.append(f"to widen the ranges in a new sweep: {command} run {Path(folder) / 'sweep.yaml'} {wider}")
+        space = " ".join([str(Path(folder) / "sweep.yaml"), wider, *experiment.model_options])
+        lines.append(f"to widen the ranges in a new sweep: {command} run {space}")
     if answer.retraining:
         model = f"{command} export {folder} --out DIR   |   {command} sample {folder}"
         return [*lines, *([f"take the model: {model}"] if answer.best and answer.features else []),
@@ -331,7 +332,7 @@ def _next_lines(answer: Summary, experiment: Experiment) -> list[str]:
 
 
 def _row(name: str, value: str) -> str:
-    return f"  {name:16}{value}"
+    return f"  {name:15} {value}"
 
 
 def _value(metric: str, value: float | None, stderr: float | None) -> str:

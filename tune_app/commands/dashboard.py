@@ -21,7 +21,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from optuna.artifacts import ArtifactMeta, upload_artifact
 from optuna.trial import Trial
 
-from tune_app.config.load import restored
 from tune_app.config.schema import SweepConfig
 from tune_app.driver.study import StudyWriter, study_in_memory
 from tune_app.errors import InputError, first_line
@@ -71,7 +70,7 @@ class FollowedStudy:
 
     def __init__(self, experiment: Experiment) -> None:
         records = experiment.read_records()
-        self._config = restored(records.config, experiment.events) if records.config else experiment.config()
+        self._config = experiment.logged_config(records)
         self._experiment, self._tail, self._records = experiment, Tail(experiment.events), Records()
         self._writer: StudyWriter = study_in_memory(self._config)
         self.pictures = Pictures()

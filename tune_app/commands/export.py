@@ -9,6 +9,7 @@ from tune_app.answer.retraining import Retrained, metric_table, other_metrics, r
 from tune_app.commands.model_source import Source, trained_model
 from tune_app.errors import InputError, StorageError
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.model_code import copies
 from tune_app.experiment.ranking import TrialResult
 from tune_app.formatting import short
 
@@ -25,7 +26,7 @@ A {model} with {parameters:,} parameters for images of {shape}. It was exported 
 import tune_app
 from torchvision.utils import save_image
 
-model = tune_app.load_model("PATH OF THIS FOLDER")
+model = tune_app.load_model("PATH OF THIS FOLDER"{code})
 images = model.sample(64, seed=0)          # (64, {channels}, {side}, {side}) in [0, 1]
 save_image(images, "images.png")
 ```
@@ -70,6 +71,8 @@ def export(where: str, experiments: Path, trial: str | None, out: Path) -> Path:
             source.model.save(unfinished)
             write_file(unfinished / "samples.png", picture)
             write_file(unfinished / "README.md", _card(source).encode())
+            for name, text in copies(source.model.name).items():
+                write_file(unfinished / name, text)
     except OSError as error:
         raise StorageError.of(error, out) from error
     return out
@@ -87,6 +90,7 @@ def _card(source: Source) -> str:
     return CARD.format(
         name=name,
         model=model.name,
+        code=_code_option(model.name),
         parameters=sum(weight.numel() for weight in model.network.parameters()),
         shape=f"{side} x {side} pixels in {channels} channels",
         channels=channels,
@@ -97,6 +101,12 @@ def _card(source: Source) -> str:
         found=_found(source),
         settings="\n".join(f"- {name}: {short(value)}" for name, value in settings.items()),
     )
+
+
+def _code_option(model: str) -> str:
+    """Return the argument that names the files which define the model; no file is run unless a person names it."""
+    files = ", ".join(f'"PATH OF THIS FOLDER/{name}"' for name in copies(model))
+    return f", models=[{files}]" if files else ""
 
 
 def _data(source: Source) -> str:

@@ -13,7 +13,7 @@ from trainables.files import write_file, write_json
 from tune_app.cluster import ray as ray_cluster
 from tune_app.cluster.ray import Cluster
 from tune_app.cluster.shared_folder import check_shared
-from tune_app.config.load import dump, restored
+from tune_app.config.load import dump
 from tune_app.config.methods import with_methods_of, with_methods_written_out
 from tune_app.config.schema import SweepConfig
 from tune_app.driver.finalists import to_recheck, to_retrain
@@ -141,7 +141,7 @@ def _resume(
     wandb_mode(config.wandb)
     with resume_lock(experiment.folder), closing(EventLog(experiment.events)) as log:
         records = _fold(log)
-        before = restored(records.config, experiment.events) if records.config else config
+        before = experiment.logged_config(records) if records.config else config
         if config.resources.gpu == "auto":
             resources = config.resources.model_copy(update={"gpu": before.resources.gpu})
             config = config.model_copy(update={"resources": resources})

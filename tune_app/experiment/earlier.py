@@ -10,7 +10,6 @@ from pathlib import Path
 from search_spaces.distributions import Scalar, same
 from trainables.catalog import MODELS, sign
 from trainables.contract import SAMPLE_METRICS
-from tune_app.config.load import restored
 from tune_app.config.schema import SweepConfig
 from tune_app.errors import InputError
 from tune_app.experiment.events import EarlierTrial
@@ -54,7 +53,7 @@ def earlier_trials(config: SweepConfig, data: str, features: Mapping[str, str]) 
     for where in config.search.warm_start:
         experiment = _found(where, Path())
         name, records = experiment.folder.name, experiment.read_records()
-        other = restored(records.config, experiment.events)
+        other = experiment.logged_config(records)
         if reasons := [*_differences(config, data, features, other, records)]:
             lines.append(f"warm start: no trial of {name} informs the sampler: {', '.join(reasons)}")
             continue
@@ -77,7 +76,7 @@ def _found(where: str, out: Path) -> Experiment:
         records = experiment.read_records()
         if not records.config:
             raise InputError(f"{experiment.folder}: the log does not hold the configuration")
-        restored(records.config, experiment.events)
+        experiment.logged_config(records)
     except InputError as error:
         raise InputError(f"search.warm_start: {error.message}", error.hint) from None
     return experiment

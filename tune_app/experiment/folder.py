@@ -84,6 +84,12 @@ class Experiment:
         """Folder with copies of the users' files that define the model and its metrics."""
         return self.folder / COPIES
 
+    @property
+    def model_options(self) -> list[str]:
+        """The options with which a command uses the experiment's copies of the users' files."""
+        files = sorted(self.model_files.glob("*.py"))
+        return [f"--models {Path(self.shown) / COPIES / file.name}" for file in files]
+
     def failure_files(self, trial: str) -> list[Path]:
         """Return the files that show why a trial failed: its traceback, its worker's output and the driver's log."""
         return [self.error_file(trial), self.worker_log(trial), self.driver_log]
@@ -136,6 +142,11 @@ class Experiment:
                 raise InputError(f"{self.sweep_yaml} is missing, and the log does not hold the configuration")
             write_file(self.sweep_yaml, dump(restored(logged, self.events)))
         return load_resolved(self.sweep_yaml, changes)
+
+    def logged_config(self, records: Records) -> SweepConfig:
+        """Return the configuration of the last session according to the log, or the resolved file if it has none."""
+        add_described(self.events)
+        return restored(records.config, self.events) if records.config else self.config()
 
     def profile(self) -> str | None:
         """Return the profile that the manifest names, if any."""

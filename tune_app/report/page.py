@@ -127,8 +127,8 @@ def _facts(experiment: Experiment, config: SweepConfig, records: Records, summar
 
 def _commands(experiment: Experiment, config: SweepConfig, summary: Summary) -> Mapping[str, str]:
     """Return the commands that repeat the sweep and train the winner once more."""
-    place = shlex.quote(str(experiment.sweep_yaml))
-    commands = {"the sweep again": f"python -m tune_app run {place} --profile none"}
+    place = " ".join([shlex.quote(str(experiment.sweep_yaml)), "--profile none", *experiment.model_options])
+    commands = {"the sweep again": f"python -m tune_app run {place}"}
     if summary.best and config.model in ("ncsn", "beta_vae"):
         commands["the winner, trained once"] = " ".join(_train_command(config, summary.best.params))
     return commands
