@@ -284,10 +284,16 @@ class Catalog(Mapping[str, Model]):
     def plugins_of(self, name: str) -> tuple[Plugin, ...]:
         """Return the plug-ins that a model or its metrics come from."""
         own = [one for one in self._added.values() if name in one.models or (one.metrics and self[name].uses_images)]
-        return tuple(one.plugin for one in own)
+        code = [one for one in own if not one.described]
+        return tuple(one.plugin for one in code or own)
+
+    def code(self) -> list[Contents]:
+        """Return the plug-ins whose code has been run."""
+        return [one for one in self._added.values() if not one.described]
 
     def _models(self) -> dict[str, Model]:
-        return {name: model for one in self._added.values() for name, model in one.models.items()}
+        known = sorted(self._added.values(), key=lambda one: not one.described)  # code overrides a description
+        return {name: model for one in known for name, model in one.models.items()}
 
 
 def _are_two_files(one: Plugin, other: Plugin) -> bool:

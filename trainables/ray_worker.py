@@ -79,7 +79,7 @@ class RayWorker(tune.Trainable):
             with _named_errors(self._spec):
                 report = self.trial.advance()
         except NonFiniteError as error:
-            return {"failed": str(error)}
+            return {"failed": ": ".join([*(plugin.name for plugin in self._spec.plugins), str(error)])}
         with suppress(OSError):  # a storage that does not answer is asked again at the next report
             self._parked = storage.exists(self._park_file)
         due = report.rung or self._parked or self._is_checkpoint_due()

@@ -13,7 +13,7 @@ from tune_app.config.load import load
 from tune_app.errors import InputError, StorageError
 
 TEMPLATES = {"model.py.txt": "{}.py", "space.yaml.txt": "{}.yaml", "test.py.txt": "test_{}.py"}
-FACTOR = 4
+FACTOR = {"float": 4, "int": 2}
 """How far a suggested range reaches above and below the default."""
 SPACE = """\
 # Made by `tune_app init space {model}`. Narrow the ranges to your question: each parameter costs trials.
@@ -96,7 +96,7 @@ def _range(name: str, parameter: Parameter) -> str | None:
         return f"{{type: {kind}, low: {_yaml(parameter.low)}, high: {_yaml(parameter.high)}{stage}}}"
     if default <= 0:
         return None
-    low, high = max(default / FACTOR, parameter.low), min(default * FACTOR, parameter.high)
+    low, high = max(default / FACTOR[kind], parameter.low), min(default * FACTOR[kind], parameter.high)
     if kind == "int":
         low, high = max(1, round(low)), round(high)
     return f"{{type: {kind}, low: {_yaml(low)}, high: {_yaml(high)}, log: true{stage}}}"

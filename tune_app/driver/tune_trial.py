@@ -81,6 +81,9 @@ class TuneTrial(Trial):
         self.failure = classify(exc)
         if self.failure.kind == "worker_lost" and self.lost_because:
             self.failure, self.lost_because = self.failure._replace(message=self.lost_because), ""
+        if self.failure.kind in ("worker_lost", "out_of_memory") and (plugins := self.config["spec"].plugins):
+            names = ", ".join(plugin.name for plugin in plugins)
+            self.failure = self.failure._replace(message=f"{self.failure.message} (its model is defined in {names})")
         self.grown = self.failure.gpu_memory and 0 < self.gpu < 1
         self._retries -= not (self.grown or (self.failure.kind == "worker_lost" and self.progressed))
         self.progressed = False

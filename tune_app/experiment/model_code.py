@@ -74,9 +74,12 @@ def copies(model: str) -> dict[str, str]:
 
 def _current(logged: LoggedPlugin, folder: Path) -> Plugin:
     """Return the code that this process uses under the logged name, or that lies where it was. Nothing is run."""
-    known = MODELS.contents(_plugin(logged))
-    if known and not known.described:
-        return known.plugin
+    code = MODELS.code()
+    same = [one for one in code if one.plugin.sha256 == logged.sha256] or [
+        one for one in code if one.plugin.name == logged.name or one.models.keys() & _models(logged)
+    ]
+    if same:
+        return same[0].plugin
     try:
         if logged.entry_point:
             points = [one for one in plugin_code.installed().values() if one.value == logged.entry_point]
@@ -100,6 +103,11 @@ def _run(plugin: Plugin) -> None:
 def _copy_hint(logged: LoggedPlugin, folder: Path) -> str:
     copy = folder / COPIES / logged.name
     return f"use the experiment's own copy with --models {copy}" if copy.is_file() else "give the file with --models"
+
+
+def _models(logged: LoggedPlugin) -> set[str]:
+    models = logged.description.get("models")
+    return set(models) if isinstance(models, dict) else set()
 
 
 def _plugin(logged: LoggedPlugin) -> Plugin:
