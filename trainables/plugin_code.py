@@ -81,6 +81,15 @@ def add_installed(model: str) -> bool:
     return True
 
 
+def complaint(plugins: Iterable[Plugin]) -> str:
+    """Return why this machine cannot run the plug-ins, or an empty string."""
+    try:
+        install(plugins)
+    except PluginError as error:
+        return str(error)
+    return ""
+
+
 def where_it_failed(plugins: Sequence[Plugin], error: BaseException) -> str:
     """Return a sentence about an error in the code of plug-ins: name and line, the type and the message."""
     names = {_filename(plugin): plugin.name for plugin in plugins}

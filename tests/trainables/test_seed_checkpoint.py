@@ -404,7 +404,7 @@ def test_with_every_correction_set_back_one_step_of_training_is_that_of_the_refe
     after = [w - 1e-3 * g / (g.abs() + 1e-8) for w, g in zip(free, clipped, strict=True)]  # Adam's first step
 
     run._prepare_step(6)
-    ours = run.step(x)["loss"].mean()
+    ours = run.step(x)["loss"].mean().detach()
     assert float(ours) == pytest.approx(float(loss.detach()), rel=1e-3)  # angles of 500 in float32
     moved = dict(zip([name for name, w in trained.items() if w.requires_grad], after, strict=True))
     state = run.network.state_dict()

@@ -3,12 +3,12 @@
 import time
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
 from trainables import storage
+from tune_app.cluster.every_node import complaints, other_nodes
 from tune_app.errors import InputError, first_line
 
-SEE_SECONDS, ANSWER_SECONDS = 5.0, 90.0
+SEE_SECONDS = 5.0
 STORAGE_HINT = (
     "use an address like s3://BUCKET/FOLDER, gs:// or any of fsspec; each node needs its own credentials, "
     "and for fsspec the package of that kind of storage"
@@ -21,10 +21,7 @@ def check_shared(out: Path, address: str | None) -> None:
 
     If `address` is given, check that storage instead of `out`.
     """
-    import ray
-
-    me = ray.get_runtime_context().get_node_id()
-    others = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["NodeID"] != me}
+    others = other_nodes()
     if not others and not address:
         return
     folder = out.absolute()
@@ -35,7 +32,11 @@ def check_shared(out: Path, address: str | None) -> None:
         storage.touch(storage.below(place, marker), secret.encode())
         try:
             complaint = complaint_of_node(place, marker, secret)
-            wrong = [f"this machine {complaint}"] if complaint else _complaints(others, place, marker, secret)
+            wrong = (
+                [f"this machine {complaint}"]
+                if complaint
+                else complaints(others, complaint_of_node, place, marker, secret)
+            )
         finally:
             storage.remove(storage.below(place, marker))
     except (OSError, ValueError, ImportError) as error:
@@ -48,28 +49,6 @@ def check_shared(out: Path, address: str | None) -> None:
             hint="mount one folder (NFS or similar) at the same path on every node, and give it with --out DIR; "
             "or store checkpoints with --set storage=s3://BUCKET/FOLDER; or run on a single node",
         )
-
-
-def _complaints(nodes: dict[str, Any], place: str, marker: str, secret: str) -> list[str]:
-    """Return a message, with the node's address, for each node that cannot use `place`."""
-    import ray
-    from ray.exceptions import RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    task, running = ray.remote(num_cpus=0, max_retries=0)(complaint_of_node), {}
-    for node, about in nodes.items():
-        there = NodeAffinitySchedulingStrategy(node, soft=False)
-        running[task.options(scheduling_strategy=there).remote(place, marker, secret)] = about["NodeManagerAddress"]
-    done, late = ray.wait(list(running), num_returns=len(running), timeout=ANSWER_SECONDS)
-    wrong = [f"{running[object_ref]} does not answer" for object_ref in late]
-    for object_ref in done:
-        try:
-            complaint = ray.get(object_ref)
-        except RayError as error:
-            complaint = f"cannot run tune_app ({str(error).strip().splitlines()[-1]}); install it there, or use submit"
-        if complaint:
-            wrong.append(f"{running[object_ref]} {complaint}")
-    return wrong
 
 
 def complaint_of_node(place: str, marker: str, secret: str) -> str:

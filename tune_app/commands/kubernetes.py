@@ -18,6 +18,7 @@ from tune_app.config.schema import ResourcesConfig, SweepConfig
 from tune_app.config.selection import Selection
 from tune_app.config.yaml_dumper import dump_all_yaml
 from tune_app.errors import InputError
+from tune_app.experiment.model_code import copies
 
 TEMPLATE = "rayjob.yaml"
 SPACE = "/etc/tune_app/space.yaml"
@@ -59,13 +60,17 @@ def _values(config: SweepConfig, selection: Selection, profile: str) -> dict[str
     cache = f"{folder}/.cache"
     remote = config.storage is not None
     resources = _worker_resources(config.resources)
-    command = run_command(SPACE, config.name, selection.with_profile(profile))
+    models = [str(PurePosixPath(SPACE).parent / name) for name in _model_files(config)]
+    command = run_command(SPACE, config.name, selection.with_profile(profile), models)
     claim: JsonValue = {"name": "experiments", "persistentVolumeClaim": {"claimName": "tune-app-experiments"}}
     toleration: JsonValue = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
     return {
         "name": re.sub(r"[^a-z0-9]+", "-", f"tune-app-{config.name.lower()}")[:LONGEST_NAME].strip("-"),
-        "script": f"exec {shlex.join([*command, '--out', folder])}",
-        "space": selection.path.read_text(),
+        "files": {
+            "run.sh": f"exec {shlex.join([*command, '--out', folder])}",
+            "space.yaml": selection.path.read_text(),
+            **_model_files(config),
+        },
         "access": "ReadWriteOnce" if remote else "ReadWriteMany",
         "folder": folder,
         "cache": cache,
@@ -76,6 +81,15 @@ def _values(config: SweepConfig, selection: Selection, profile: str) -> dict[str
         "worker_volumes": [] if remote else [claim],
         "tolerations": [toleration] if "nvidia.com/gpu" in resources else None,
     }
+
+
+def _model_files(config: SweepConfig) -> dict[str, str]:
+    """Return the files of the user's models by name. Raise InputError if Kubernetes does not accept a name."""
+    files = copies(config.model)
+    for name in files:
+        if not re.fullmatch(r"[-._a-zA-Z0-9]+", name) or name in ("run.sh", "space.yaml"):
+            raise InputError(f"--models {name}: Kubernetes does not accept this name of a file; rename it")
+    return files
 
 
 def _worker_resources(resources: ResourcesConfig) -> dict[str, JsonValue]:

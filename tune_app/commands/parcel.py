@@ -9,12 +9,12 @@ from pydantic import JsonValue
 import search_spaces
 import trainables
 import tune_app
+from trainables.catalog import MODELS
 from tune_app.commands.run_command import run_command
 from tune_app.config.selection import Selection
 from tune_app.config.space_file import SHIPPED
 
-SUFFIXES = (".py", ".yaml", ".json")
-SPACE_FOLDER = "space"
+SPACE_FOLDER, MODELS_FOLDER = "space", "models"
 STOP_SECONDS = 30
 """Time that a driver needs to park its trials and end, W&B apart. Ray's default of 3 s would kill it too early."""
 
@@ -45,21 +45,23 @@ class Parcel:
 
 
 def pack(selection: Selection) -> Parcel:
-    """Return the parcel of a sweep: the files of our three packages, and the space file unless it ships with them."""
+    """Return the parcel of a sweep: our three packages, the space file unless it ships with them, the user's models."""
     space = selection.path
     config = selection.load(selection.profile)
     files: dict[str, Path] = {}
     for package in (tune_app, search_spaces, trainables):
         root = Path(str(package.__file__)).parent
         for path in sorted(root.rglob("*")):
-            if path.suffix in SUFFIXES and path.is_file() and not path.is_symlink():
+            if path.parent.name != "__pycache__" and path.is_file() and not path.is_symlink():
                 files[f"{root.name}/{path.relative_to(root).as_posix()}"] = path
     name = space.name
     if space.resolve().parent != SHIPPED.resolve():
         name = f"{SPACE_FOLDER}/{space.name}"
         files[name] = space
     online = config.wandb.mode not in ("offline", "disabled")
-    command = f"{shlex.join(run_command(name, config.name, selection))} --out {_quoted_out(selection.out)}"
+    models = {f"{MODELS_FOLDER}/{one.name}": Path(one.path) for one in MODELS.plugins_of(config.model) if one.path}
+    files |= models
+    command = f"{shlex.join(run_command(name, config.name, selection, models))} --out {_quoted_out(selection.out)}"
     return Parcel(files, command, STOP_SECONDS + (int(config.wandb.finish_timeout) if online else 0), online)
 
 

@@ -1,10 +1,15 @@
 """The `run` command line of a sweep on a cluster. It resumes the experiment if it exists, so a retry loses nothing."""
 
+from collections.abc import Iterable
+
 from tune_app.config.selection import Selection
 
 
-def run_command(space: str, experiment: str, selection: Selection) -> list[str]:
-    """Return the words of the command that runs the file `space` as `experiment`, without --out."""
+def run_command(space: str, experiment: str, selection: Selection, models: Iterable[str] = ()) -> list[str]:
+    """Return the words of the command that runs the file `space` as `experiment`, without --out.
+
+    `models` are the files of the user's models, where the command finds them.
+    """
     options = {
         "profile": selection.profile,
         "data": selection.data,
@@ -18,4 +23,4 @@ def run_command(space: str, experiment: str, selection: Selection) -> list[str]:
     for option, values in (("--set", selection.sets), ("--fix", selection.fixes)):
         for key, value in values.items():
             words += [option, f"{key}={value}"]
-    return words
+    return [*words, *(word for file in models for word in ("--models", file))]

@@ -11,6 +11,7 @@ from trainables.catalog import MODELS
 from trainables.contract import DataError
 from trainables.files import write_file, write_json
 from tune_app.cluster import ray as ray_cluster
+from tune_app.cluster.packages import check_packages
 from tune_app.cluster.ray import Cluster
 from tune_app.cluster.shared_folder import check_shared
 from tune_app.config.load import dump
@@ -65,6 +66,7 @@ def run_sweep(
         try:
             with ray_cluster.started(config.resources, address, recorded.note, config.storage) as cluster:
                 check_shared(out, config.storage)
+                check_packages(MODELS.plugins_of(config.model))
                 data = prepare_new(config, recorded)
                 config = settle_gpu_share(config, cluster, data, recorded.note)
                 experiment = create(out, config.name, only=only)
@@ -159,6 +161,7 @@ def _resume(
         resume_line = f"resume with: python -m tune_app resume {experiment.shown}"
         with ray_cluster.started(config.resources, address, console.note, config.storage, resume_line) as cluster:
             check_shared(experiment.folder, config.storage)
+            check_packages(MODELS.plugins_of(config.model))
             data = prepare_data(config, console, experiment, records.sample_metrics)
             check_same_data(records, data, experiment)
             config = settle_gpu_share(config, cluster, data, console.note)

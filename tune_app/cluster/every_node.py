@@ -1,0 +1,37 @@
+"""Ask every other node of the cluster whether it can do something."""
+
+from collections.abc import Callable, Mapping
+
+ANSWER_SECONDS = 90.0
+
+
+def other_nodes() -> dict[str, str]:
+    """Return the address of each node of the cluster except the driver's, by its id."""
+    import ray
+
+    me = ray.get_runtime_context().get_node_id()
+    return {
+        node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != me
+    }
+
+
+def complaints(nodes: Mapping[str, str], ask: Callable[..., str], *args: object) -> list[str]:
+    """Return the complaint of each node for which `ask(*args)` returns one there, with the node's address."""
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task, running = ray.remote(num_cpus=0, max_retries=0)(ask), {}
+    for node, address in nodes.items():
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        running[task.options(scheduling_strategy=there).remote(*args)] = address
+    done, late = ray.wait(list(running), num_returns=len(running), timeout=ANSWER_SECONDS)
+    wrong = [f"{running[object_ref]} does not answer" for object_ref in late]
+    for object_ref in done:
+        try:
+            complaint = ray.get(object_ref)
+        except RayError as error:
+            complaint = f"cannot run tune_app ({str(error).strip().splitlines()[-1]}); install it there, or use submit"
+        if complaint:
+            wrong.append(f"{running[object_ref]} {complaint}")
+    return wrong
