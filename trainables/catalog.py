@@ -72,6 +72,8 @@ class Model:
     parameters: Mapping[str, Parameter]
     metrics: Mapping[str, Metric]
     uses_images: bool = True
+    side_multiple: int = 1
+    """The side of an image must be a multiple of this number of pixels."""
     descending: Sequence[tuple[str, str]] = ()
     """Pairs of parameters. The first of a pair must be larger than the second."""
     can_sample: Callable[[Mapping[str, Scalar], Mapping[str, Scalar]], bool] = always
@@ -152,6 +154,7 @@ def _can_sample(params: Mapping[str, Scalar], sampling: Mapping[str, Scalar]) ->
 
 NCSN = Model(
     run="trainables.ncsn.task:build",
+    side_multiple=8,
     can_sample=_can_sample,
     parameters={
         **TRAINING,
@@ -231,6 +234,7 @@ NCSN = Model(
 )
 BETA_VAE = Model(
     run="trainables.beta_vae.task:build",
+    side_multiple=16,
     parameters={
         **TRAINING,
         "lr": Parameter(1e-4, "Adam's learning rate", above=0, high=1),

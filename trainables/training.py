@@ -58,7 +58,7 @@ class ImageRun:
         )
         self._dropout = float(params.get("dropout", 0.0)) > 0
         flip = params.get("flip", False)
-        self._flip = spec.data.name != "shapes" if flip == "auto" else bool(flip)
+        self._flip = spec.data.name not in ("shapes", "digits") if flip == "auto" else bool(flip)
         decay = float(params["ema"])
         self._ema = Ema(self.network, decay, warmup=bool(params["ema_warmup"])) if decay > 0 else None
 

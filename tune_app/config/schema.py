@@ -5,9 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationInfo,
@@ -20,6 +18,8 @@ from search_spaces.distributions import Distribution, Plain, Scalar
 from search_spaces.space import Space
 from trainables.catalog import MODELS, sign
 from tune_app.config import checks, values
+from tune_app.config.block import Block
+from tune_app.config.data import DataConfig
 from tune_app.config.rung_ladder import rung_ladder
 
 MOST_RUNGS = 50
@@ -27,42 +27,6 @@ LEAST_SHARE = 0.125
 """Smallest share of a GPU. `gpu: auto` runs at most eight trials on one GPU."""
 RESUMED = "resumed"
 """Context of the validation of an experiment's own configuration, which an earlier version may have written."""
-
-
-class Block(BaseModel):
-    """A block of the file. It is frozen, refuses unknown keys, and does not convert strings to numbers."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class DataConfig(Block):
-    """The images."""
-
-    name: Literal["cifar10", "shapes", "folder"] = "cifar10"
-    """cifar10, shapes (drawn by a program, no download), or folder."""
-    path: Annotated[str, AfterValidator(values.absolute)] | None = Field(default=None, min_length=1)
-    """Folder DIR for `name: folder`. It holds DIR/train/<class>/* and DIR/test/<class>/*."""
-    resolution: int = 32
-    """Side of an image in pixels: 16 or 32; for folders also 48 or 64."""
-
-    @model_validator(mode="after")
-    def _path_goes_with_folder(self) -> Self:
-        if self.name == "folder" and self.path is None:
-            raise ValueError("folder needs a path")
-        if self.name != "folder" and self.path is not None:
-            raise ValueError(f"path goes with name: folder, not with {self.name}")
-        return self
-
-    @model_validator(mode="after")
-    def _resolution_is_offered(self) -> Self:
-        offered = (16, 32, 48, 64) if self.name == "folder" else (16, 32)
-        if self.resolution not in offered:
-            raise ValueError(
-                f"resolution of {self.name} must be one of {', '.join(map(str, offered))}, not {self.resolution}"
-            )
-        return self
 
 
 class MetricConfig(Block):
@@ -322,9 +286,9 @@ class SweepConfig(Block):
     """Metric that the sweep optimises. The default is the model's first: kid for images."""
     parameters: dict[str, Distribution] = Field(min_length=1)
     """Searched parameters, by the model's names."""
-    fixed: dict[str, Plain] = {}
+    fixed: dict[str, Plain] = Field(default={})
     """Values of parameters that are not searched. All others keep the model's defaults."""
-    baselines: list[dict[str, Plain]] = []
+    baselines: list[dict[str, Plain]] = Field(default=[])
     """Known good points. They run first and are never stopped. They may set any parameter; missing ones are sampled."""
     search: SearchConfig = SearchConfig()
     """How trials are proposed."""
@@ -349,7 +313,7 @@ class SweepConfig(Block):
     retraining: RetrainingConfig | None = None
     """Written by `tune_app retrain`: the sweep whose settings this experiment trains again. null for a sweep."""
     _notes: list[str] = PrivateAttr(default_factory=list)
-    profiles: dict[str, dict[str, Any]] = {}
+    profiles: dict[str, dict[str, Any]] = Field(default={})
     """Named overlays of this file. In them null removes a parameter. A loaded configuration has none left."""
 
     @model_validator(mode="after")
