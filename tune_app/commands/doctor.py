@@ -225,7 +225,7 @@ def _data() -> Row:
         )
     if any(folder.glob("cifar-10-*")):
         return Row("data", "ok", f"shapes, digits, cifar10 in {folder}")
-    todo = "the first sweep with cifar10 downloads it (170 MB); without a network, --data shapes, digits, folder:DIR or npz:FILE"
+    todo = "the first sweep with cifar10 downloads it (170 MB); without a network, --data shapes, digits or folder:DIR"
     return Row("data", "warning", f"shapes, digits; no cifar10 in {folder}", todo)
 
 
