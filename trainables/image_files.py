@@ -69,26 +69,24 @@ def _list(root: Path) -> Listing:
     split, test_folder, others = (root / "train").is_dir(), root / "test", list[str]()
     if not split and test_folder.is_dir():
         raise DataError(f"{root / 'train'} is not a folder, but {test_folder} is: move the training images into train/")
-    folder = root / "train" if split else root
-    classes, beside = _classes(folder)
-    strays: list[str] = []
-    if classes and beside and not split:
-        strays.append(f"images lie in {root} and in its folders ({_named(classes)}), so they have no classes")
+    folder, notes = root / "train" if split else root, list[str]()
+    classes, beside = _classes(folder, others)
+    if beside and split:  # version 0.1 left them out too, and the images of an experiment must stay the same
+        notes.append(f"left out: {_counted(beside, 'image')} in {folder} beside its folders: {_named(beside)}")
+    elif beside:
+        notes.append(f"images lie both in {root} and in its folders ({_named(classes)}), so they have no classes")
         classes = ()
-    elif classes and beside:  # version 0.1 left them out too
-        strays.append(f"left out: {_counted(beside)} in {folder} beside its class folders: {_named(beside)}")
     train, test = _files_of(folder, classes, others), None
     if split and test_folder.is_dir():
-        found = _classes(test_folder)[0] if classes else ()
+        found = _classes(test_folder, others)[0] if classes else ()
         if found != classes:
             odd = ", ".join(sorted(set(classes) ^ set(found)))
             raise DataError(f"{root}: train and test must hold the same classes, but only one of them has {odd}")
         test = _files_of(test_folder, classes, others)
-    unused = [name for name in _folders(root) if name not in ("train", "test")] if split else []
-    notes = [*strays, *([f"left out: the folder {_named(unused)}"] if unused else [])]
-    if others:
-        shown = [os.path.relpath(one, root) for one in others]
-        notes.append(f"left out: {_counted(others, 'file')} of other types: {_named(shown)}")
+    if unused := [name for name in _folders(root) if name not in ("train", "test")] if split else []:
+        notes.append(f"left out: {_counted(unused, 'folder')} beside train and test: {_named(unused)}")
+    if left := [os.path.relpath(path, root) for path in dict.fromkeys(others)]:
+        notes.append(f"left out: {_counted(left, 'file')} of other types: {_named(left)}")
     return Listing(root, classes, train, test, notes)
 
 
@@ -99,11 +97,15 @@ def _files_of(folder: Path, classes: tuple[str, ...], others: list[str]) -> list
     return [file for label, name in enumerate(classes) for file in _files(folder / name, label, others)]
 
 
-def _classes(folder: Path) -> tuple[tuple[str, ...], list[str]]:
-    """Return the folders in `folder`, and the names of the images beside them."""
+def _classes(folder: Path, others: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the folders in `folder`, and the names of the images beside them. Add other files to `others`."""
+    if not (classes := tuple(_folders(folder))):
+        return (), []
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.name[0] != "." and not entry.is_dir())
-    return tuple(_folders(folder)), [name for name in names if _file(str(folder / name), 0)]
+        paths = sorted(entry.path for entry in entries if entry.name[0] != "." and not entry.is_dir())
+    images = [path for path in paths if _file(path, 0)]
+    others += sorted({*paths} - {*images})
+    return classes, [os.path.basename(path) for path in images]  # noqa: PTH119
 
 
 def _folders(folder: Path) -> list[str]:
@@ -175,7 +177,7 @@ def opened(path: str) -> Iterator[Image.Image]:
         raise DataError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
 
 
-def _counted(things: list[str], name: str = "image") -> str:
+def _counted(things: list[str], name: str) -> str:
     return f"{len(things):,} {name}{'s' * (len(things) != 1)}"
 
 

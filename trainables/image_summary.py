@@ -15,6 +15,8 @@ FEWEST, FEWEST_TEST = 6, 3
 LOOKED_AT = 2000
 """Files of a folder that are opened, evenly spread, so that looking takes less than a second."""
 SIZES_NAMED, CLASSES_NAMED = 4, 10
+SIDE_MULTIPLE = 8
+"""Sides that are no multiple of this fit no model."""
 Size = tuple[int, int]
 
 
@@ -38,14 +40,15 @@ class ImageSummary:
 
     def lines(self) -> list[str]:
         """Return the summary as text."""
-        classes = f"{len(self.classes)} classes ({_named(self.classes, CLASSES_NAMED)})"
+        number = f"{len(self.classes)} classes" if self.has_classes else "one class"
+        classes = f"in {number} ({_named(self.classes, CLASSES_NAMED)})" if self.classes else "without classes"
         held = f"{self.test:,} of them for test" if self.test else "a tenth of them is held out for test"
-        lines = [f"{self.images:,} images in {classes if self.has_classes else 'one class'}; {held}"]
+        lines = [f"{self.images:,} images {classes}; {held}"]
         opened_ones = sum(self.sizes.values())
         some = f" (of {opened_ones:,} opened)" if opened_ones < self.images else ""
         lines.append(f"sizes: {_sizes(self.sizes, of_all=opened_ones)}{some}")
         if not self.has_classes:
-            lines.append("the images have no classes, so there are no cnn features: kid uses randconv")
+            lines.append("the cnn features need two classes or more, so kid uses randconv")
         return [*lines, *self.notes]
 
     @property
@@ -101,10 +104,13 @@ def misfit(where: str, sizes: Counter[Size], spec: DataSpec) -> str:
     """Return the sentence about sizes that cannot be used."""
     side = spec.resolution
     wrong = {_shown(size): count for size, count in sizes.most_common() if not fits(size, spec)}
+    (width, height), *others = sizes
+    fitting = not others and width == height and width % SIDE_MULTIPLE == 0
+    instead = f", or set `data.resolution: {width}`" if fitting else ""
     return (
         f"{where} of {_sizes(wrong, of_all=sizes.total())} pixels do not fit resolution {side}, which takes "
         f"{side}x{side} or a whole multiple: "
-        f"add `data.resize: {{side: {side}, crop: center}}` to scale and crop every image"
+        f"add `data.resize: {{side: {side}, crop: center}}` to scale and crop every image{instead}"
     )
 
 

@@ -238,4 +238,5 @@ def _count_images(data: DataSpec) -> int:
     try:
         return len(data_sets.load(data).train)
     except DataError as error:
-        raise InputError(f"data: {error}") from None
+        hint = "the option of `train` for it is --resize" if "data.resize" in str(error) else None
+        raise InputError(f"data: {error}", hint) from None

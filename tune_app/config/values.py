@@ -47,11 +47,11 @@ def wandb_name(name: str) -> str:
     return name
 
 
-def number(version: object) -> object:
-    """Check that a version is a number and not `true`, which equals 1."""
-    if isinstance(version, bool):
-        raise ValueError(f"must be 1, not {str(version).lower()}")
-    return version
+def number(value: object) -> object:
+    """Check that a value is not `true`, which equals 1."""
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, not {str(value).lower()}")
+    return value
 
 
 def known_model(name: str) -> str:

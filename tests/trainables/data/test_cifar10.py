@@ -14,7 +14,10 @@ from torchvision.datasets import CIFAR10
 from trainables.contract import DataError, DataSpec
 from trainables.data import load
 
-CIFAR_SENTENCE = r"place cifar-10-python.tar.gz \(md5 \w+\) in .*cifar10, or choose `--data shapes`, `digits`, `folder:DIR` or `npz:FILE`"
+CIFAR_SENTENCE = (
+    r"place cifar-10-python.tar.gz \(md5 \w+\) in .*cifar10, "
+    "or choose `--data shapes`, `digits`, `folder:DIR` or `npz:FILE`"
+)
 
 
 @pytest.fixture

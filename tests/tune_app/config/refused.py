@@ -45,7 +45,7 @@ BLOCKS = [
     ("no parameters", START, 1, "parameters: is required"),
     ("empty parameters", START + "parameters: {}\n", 4, "must not be empty"),
     ("version 2", GOOD.replace("version: 1", "version: 2"), 1, "version: must be 1, not 2"),
-    ("version true", GOOD.replace("version: 1", "version: true"), 1, "version: must be 1"),
+    ("version true", GOOD.replace("version: 1", "version: true"), 1, "version: must be a number, not true"),
     ("name that leaves the folder", GOOD.replace("name: a", "name: ../evil"), 2, "name: must be letters"),
     ("name too long", GOOD.replace("name: a", "name: " + "a" * 65), 2, "name: must be letters"),
     ("name is a number", GOOD.replace("name: a", "name: 12"), 2, "name: must be a string, not 12"),
