@@ -41,6 +41,14 @@ def test_fingerprint_follows_the_pixels_and_the_resolution_but_not_the_place(fol
     assert load(spec(album(folder / "c", side=32, train=21), 32), cache) != first
 
 
+def test_an_existing_folder_keeps_its_fingerprint_so_that_its_experiments_resume(folder: Path, cache: Path) -> None:
+    root = album(folder / "pets", side=32)
+    (root / "train" / "beside.png").write_bytes((root / "train" / "cat" / "00.png").read_bytes())
+    # the fingerprints that the commit before `resize` computed
+    assert load(spec(root, 32), cache).fingerprint.startswith("daae38f8fd4612db")
+    assert load(spec(root, 16), cache).fingerprint.startswith("812b0c069c659cc9")
+
+
 def test_images_of_twice_the_side_are_box_averaged(folder: Path, cache: Path) -> None:
     root = album(folder / "pets", side=32)
     large, small = load(spec(root, 32), cache), load(spec(root, 16), cache)
