@@ -59,8 +59,8 @@ def test_dropout_is_drawn_by_the_step_so_an_interruption_changes_nothing(arch: s
 
 @pytest.mark.parametrize(
     ("flip", "name", "flips"),
-    [("auto", "cifar10", True), ("auto", "folder", True), ("auto", "shapes", False), (True, "shapes", True),
-     (False, "cifar10", False)],
+    [("auto", "cifar10", True), ("auto", "folder", True), ("auto", "shapes", False), ("auto", "digits", False),
+     (True, "shapes", True), (False, "cifar10", False)],
 )  # fmt: skip
 def test_half_of_the_images_of_a_batch_are_flipped(flip: Scalar, name: str, flips: bool) -> None:
     spec = replace(tiny_spec("ncsn", flip=flip), data=DataSpec(name))
