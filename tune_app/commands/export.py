@@ -88,7 +88,7 @@ def _card(source: Source) -> str:
         name=name,
         model=model.name,
         parameters=sum(weight.numel() for weight in model.network.parameters()),
-        shape=f"{side} x {side} pixels in {channels} channels",
+        shape=f"{side} x {side} pixels in {channels} channel{'s' * (channels > 1)}",
         channels=channels,
         side=side,
         version=__version__,
