@@ -4,14 +4,8 @@ from math import log
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PrivateAttr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+    AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator,
+)  # fmt: skip
 from typing_extensions import Self
 
 from search_spaces.distributions import Distribution, Plain, Scalar
@@ -22,8 +16,9 @@ from tune_app.config.block import Block
 from tune_app.config.data import DataConfig
 from tune_app.config.rung_ladder import rung_ladder
 
-MOST_RUNGS, LEAST_SHARE = 50, 0.125
-"""Most rungs of a ladder, and the smallest share of a GPU: `gpu: auto` runs at most eight trials on one GPU."""
+MOST_RUNGS = 50
+LEAST_SHARE = 0.125
+"""Smallest share of a GPU. `gpu: auto` runs at most eight trials on one GPU."""
 RESUMED = "resumed"
 """Context of the validation of an experiment's own configuration, which an earlier version may have written."""
 
