@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
+from math import isfinite
 
 import pytest
 import torch
 from PIL import Image
 
-from tests.trainables.tiny import SMALL, tiny_data, tiny_model, tiny_spec
+from tests.trainables.tiny import tiny_data, tiny_model, tiny_spec
 from trainables.data import ImageData
 from trainables.metrics import cnn, randconv
 from trainables.saved_model import SavedModel
@@ -23,17 +24,23 @@ def grey_data(side: int) -> ImageData:
     return replace(data, train=data.train[:, :1], held_out=data.held_out[:, :1], fingerprint=f"grey {side}")
 
 
-@pytest.mark.parametrize(("kind", "side"), [(kind, 16) for kind in SMALL] + [("ncsn", 24), ("beta_vae", 48)])
-def test_every_network_trains_on_grey_images_and_draws_them(kind: str, side: int) -> None:
+@pytest.mark.parametrize(("kind", "side"), [("ncsn", 24), ("beta_vae", 48)])
+def test_a_model_is_trained_and_evaluated_on_grey_images(kind: str, side: int) -> None:
     spec = replace(tiny_spec(kind), samples=16, nfe=4)
     run = ImageRun(spec, tiny_model(spec, side, channels=1), grey_data(side), CPU)
-    run.train(16)
+    run.train(8)
     evaluation = run.evaluate(final=False)
-    assert evaluation.metrics["kid"] == evaluation.metrics["kid"]  # not NaN
+    assert isfinite(evaluation.metrics["kid"])
     for png in evaluation.pictures.values():
         red, green, blue = Image.open(BytesIO(png)).split()
         assert red.tobytes() == green.tobytes() == blue.tobytes()
     assert SavedModel.of_run(run, {}, 4).sample(2).shape == (2, 1, side, side)
+
+
+@pytest.mark.parametrize("kind", ["refinenet", "resunet"])
+def test_the_other_networks_take_one_channel_too(kind: str) -> None:
+    model = tiny_model(tiny_spec(kind), channels=1)
+    assert model.network(torch.rand(2, 1, 16, 16), torch.ones(2, 1, 1, 1)).shape == (2, 1, 16, 16)
 
 
 def test_the_features_of_a_grey_image_are_those_of_the_same_image_in_colour() -> None:

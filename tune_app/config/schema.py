@@ -4,8 +4,14 @@ from math import log
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator,
-)  # fmt: skip
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from search_spaces.distributions import Distribution, Plain, Scalar
@@ -14,9 +20,8 @@ from trainables.catalog import MODELS, sign
 from tune_app.config import checks, values
 from tune_app.config.block import Block
 from tune_app.config.data import DataConfig
-from tune_app.config.rung_ladder import rung_ladder
+from tune_app.config.rung_ladder import MOST_RUNGS, rung_ladder
 
-MOST_RUNGS = 50
 LEAST_SHARE = 0.125
 """Smallest share of a GPU. `gpu: auto` runs at most eight trials on one GPU."""
 RESUMED = "resumed"
