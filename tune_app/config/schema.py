@@ -335,9 +335,8 @@ class SweepConfig(Block):
         """Kimg at which trials are evaluated. With two objectives no trial can be stopped, so only max_kimg is left."""
         scheduler = self.scheduler
         grace = scheduler.grace_kimg if scheduler.type == "asha" and not self.metrics else scheduler.max_kimg
-        if scheduler.rungs and grace < scheduler.max_kimg:
-            return scheduler.rungs
-        return rung_ladder(grace, scheduler.max_kimg, scheduler.reduction_factor)
+        listed = scheduler.rungs if grace < scheduler.max_kimg else None
+        return listed or rung_ladder(grace, scheduler.max_kimg, scheduler.reduction_factor)
 
     @property
     def space(self) -> Space:
