@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -163,10 +164,12 @@ def opened(path: str) -> Iterator[Image.Image]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.mode[0] in "IF":  # Pillow would clip values above 255
-                raise DataError(f"{path} has pixels of more than 8 bits: convert it to 8 bits a channel")
-            yield image
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about metadata and large images, which are no mistakes
+            with Image.open(path, formats=FORMATS) as image:
+                if image.mode[0] in "IF":  # Pillow would clip values above 255
+                    raise DataError(f"{path} has pixels of more than 8 bits: convert it to 8 bits a channel")
+                yield image
     except DataError:
         raise
     except UnidentifiedImageError:

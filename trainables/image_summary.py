@@ -24,7 +24,7 @@ Size = tuple[int, int]
 class ImageSummary:
     """What a data folder or file holds."""
 
-    images: int
+    count: int
     """Images in all."""
     test: int
     """Test images among them. 0: a fixed tenth will be held out as test images."""
@@ -43,9 +43,9 @@ class ImageSummary:
         number = f"{len(self.classes)} classes" if self.has_classes else "one class"
         classes = f"in {number} ({_named(self.classes, CLASSES_NAMED)})" if self.classes else "without classes"
         held = f"{self.test:,} of them for test" if self.test else "a tenth of them is held out for test"
-        lines = [f"{self.images:,} images {classes}; {held}"]
+        lines = [f"{self.count:,} images {classes}; {held}"]
         opened_ones = sum(self.sizes.values())
-        some = f" (of {opened_ones:,} opened)" if opened_ones < self.images else ""
+        some = f" (of {opened_ones:,} opened)" if opened_ones < self.count else ""
         lines.append(f"sizes: {_sizes(self.sizes, of_all=opened_ones)}{some}")
         if not self.has_classes:
             lines.append("the cnn features need two classes or more, so kid uses randconv")
@@ -120,7 +120,7 @@ def _of_folder(spec: DataSpec) -> ImageSummary:
     check_count(listing.root, len(listing.train), has_test=bool(test))
     sizes = check_sizes(listing, spec)
     return ImageSummary(
-        images=len(listing.train) + len(test),
+        count=len(listing.train) + len(test),
         test=len(test),
         classes=list(listing.classes),
         sizes={_shown(size): count for size, count in sizes.most_common()},

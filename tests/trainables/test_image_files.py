@@ -89,7 +89,7 @@ def test_what_is_no_folder_is_named(folder: Path, missing: str) -> None:
 def test_a_summary_counts_images_classes_and_sizes(folder: Path) -> None:
     found = summarise(DataSpec("folder", 16, str(album(folder, "a", "b"))))
     assert found
-    assert found.as_json() == {"images": 24, "test": 0, "classes": ["a", "b"], "sizes": {"16x16": 24}, "notes": []}
+    assert found.as_json() == {"count": 24, "test": 0, "classes": ["a", "b"], "sizes": {"16x16": 24}, "notes": []}
     assert found.lines() == ["24 images in 2 classes (a, b); a tenth of them is held out for test", "sizes: 16x16"]
 
 
@@ -106,7 +106,7 @@ def test_a_summary_opens_few_of_many_files(folder: Path) -> None:
         os.link(folder / "a" / "first.png", folder / "a" / f"{number}.png")
     found = summarise(DataSpec("folder", 16, str(folder)))
     assert found
-    assert (found.images, found.sizes) == (LOOKED_AT + 2, {"16x16": LOOKED_AT // 2 + 1})
+    assert (found.count, found.sizes) == (LOOKED_AT + 2, {"16x16": LOOKED_AT // 2 + 1})
     assert "of 1,001 opened" in found.lines()[1]
 
 

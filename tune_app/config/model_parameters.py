@@ -10,6 +10,7 @@ from trainables.catalog import MODELS
 from trainables.contract import DataSpec
 from tune_app.config.checks import nearest, parameter_complaint, side_complaint
 from tune_app.config.data import WITH_PATH, DataConfig
+from tune_app.config.messages import sentence
 from tune_app.config.strict_yaml import parse_value
 from tune_app.errors import ConfigError, InputError, Problem
 
@@ -73,8 +74,7 @@ def data_spec(model: str, option: str, data: Mapping[str, object]) -> DataSpec:
     try:
         config = DataConfig.model_validate({"name": name, "path": path, **given})
     except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise InputError(f"{options}: {message}") from None
+        raise InputError(f"{options}: {sentence(error.errors()[0], model)[0]}") from None
     if complaint := side_complaint(model, config.resolution):
         raise InputError(f"--resolution {config.resolution}: {complaint[0]}", complaint[1])
     return config.spec()

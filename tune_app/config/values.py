@@ -12,7 +12,10 @@ SECRET = re.compile(r"secret|key|token|password", re.IGNORECASE)
 
 def absolute(path: str) -> str:
     """Return the absolute path, so that a resume from another folder finds it."""
-    return str(Path(path).expanduser().absolute())
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError:
+        raise ValueError(f"{path}: there is no such home folder") from None
 
 
 def known_features(features: str) -> str:

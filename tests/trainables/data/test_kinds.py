@@ -119,6 +119,12 @@ def test_no_program_runs_for_a_postscript_file_that_is_named_as_an_image(
         pass
 
 
+def test_pillow_does_not_warn_about_a_large_image(folder: Path) -> None:
+    (folder / "large.ppm").write_bytes(b"P6 10000 10000 255\n")
+    with opened(str(folder / "large.ppm")) as image:  # a warning is an error here
+        assert image.size == (10000, 10000)
+
+
 def read(path: Path, spec: DataSpec = PLAIN) -> list[Any]:
     """Return the rows of the first channel of an image."""
     return folder_source._read(str(path), spec)[0].tolist()  # type: ignore[no-any-return]

@@ -77,6 +77,7 @@ BLOCKS = [
         6,
         "beta_vae takes a multiple of 16 pixels, not 40",
     ),
+    ("no home folder", GOOD + "data: {name: folder, path: ~nobody-here/x}\n", 6, "there is no such home folder"),
     ("npz without path", GOOD + "data: {name: npz}\n", 6, "npz needs a path"),
     ("shapes resized", GOOD + "data: {name: shapes, resize: {side: 32}}\n", 6, "resize goes with name: folder or npz"),
     (

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tune_app.config.images import look_at_images
-from tune_app.config.load import load
+from tune_app.config.load import Overrides, load
 from tune_app.config.schema import SweepConfig
 from tune_app.driver import sweep
 from tune_app.errors import InputError
@@ -34,7 +34,7 @@ def configured(photos: Path, **data: object) -> SweepConfig:
 def test_the_images_are_counted(photos: Path) -> None:
     found = look_at_images(configured(photos))
     assert found
-    assert (found.images, found.sizes) == (12, {"28x28": 12})
+    assert (found.count, found.sizes) == (12, {"28x28": 12})
 
 
 def test_the_first_problem_is_an_input_error(photos: Path) -> None:
@@ -80,6 +80,16 @@ print("torch" in sys.modules)
     done = subprocess.run([sys.executable, "-c", code, command, *options], cwd=folder, capture_output=True, text=True)
     assert "12 images without classes; a tenth of them is held out for test" in done.stdout, done.stderr
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_another_data_set_drops_the_path_and_the_resizing_of_the_file(photos: Path) -> None:
+    text = "version: 1\nname: a\nmodel: ncsn\ndata: {name: folder, path: photos, resize: {side: 64}}\n"
+    text += "parameters: {lr: {type: float, low: 0.1, high: 0.2}}\nprofiles: {laptop: {data: {name: shapes}}}\n"
+    (photos / "space.yaml").write_text(text)
+    for options in ({"overrides": Overrides(data="digits")}, {"profile": "laptop"}):
+        data = load(photos / "space.yaml", **options).data  # type: ignore[arg-type]
+        assert (data.name in ("digits", "shapes"), data.path, data.resize) == (True, None, None)
+    assert load(photos / "space.yaml").data.resolution == 64
 
 
 def test_the_usual_resolution_and_channels_follow_from_the_data_set(photos: Path) -> None:
