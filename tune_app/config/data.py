@@ -64,7 +64,8 @@ class DataConfig(Block):
     def _resolution_is_offered(self) -> Self:
         if self.resize and self.resize.side != self.resolution:
             raise ValueError(
-                f"resize.side ({self.resize.side}) and resolution ({self.resolution}) must be the same number"
+                f"resize.side ({self.resize.side}) and resolution ({self.resolution}) must be the same number: "
+                f"set resolution to {self.resize.side} too"
             )
         if self.name in ("cifar10", "shapes"):
             if self.resolution not in DRAWN_AT:
