@@ -84,6 +84,7 @@ def _can_sample(params: Mapping[str, Scalar], sampling: Mapping[str, Scalar]) ->
 
 NCSN = Model(
     image_model="trainables.ncsn.task:of_images",
+    side_multiple=8,
     can_sample=_can_sample,
     parameters={
         **TRAINING,
@@ -163,6 +164,7 @@ NCSN = Model(
 )
 BETA_VAE = Model(
     image_model="trainables.beta_vae.task:of_images",
+    side_multiple=16,
     parameters={
         **TRAINING,
         "lr": Parameter(1e-4, "Adam's learning rate", above=0, high=1),

@@ -29,13 +29,26 @@ SAMPLE_METRICS = 2
 
 @dataclass(frozen=True)
 class DataSpec:
-    """The images: name of the data set, side of an image in pixels, and the path if the data set is `folder`."""
+    """The images: name of the data set, side of an image in pixels, and the path of a `folder` or an `npz` file."""
 
     name: str = "cifar10"
     resolution: int = 32
     path: str | None = None
     evaluated_on: str = "held_out"
     """`held_out`: train on the training images. `test`: train on these and the held-out images, for a retraining."""
+    channels: int = 3
+    """3: colours. 1: grey."""
+    crop: str | None = None
+    """`center`: scale the shorter side of every image to `resolution` and cut off both ends of the longer side.
+
+    None: every image must be square, and its side a whole multiple of `resolution`.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Name of these images in the cache and in their fingerprint. Colour images that fit have the oldest name."""
+        grey, cropped = "-grey" if self.channels == 1 else "", f"-{self.crop}" if self.crop else ""
+        return f"{self.name}-{self.resolution}{grey}{cropped}"
 
 
 @dataclass(frozen=True)

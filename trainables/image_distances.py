@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 IMAGES = 2000
+KEY_LENGTH = 16
+"""Characters that data/sources.py adds to the name of the images for the folder of their cache entry."""
 
 
 class Distances(NamedTuple):
@@ -35,7 +37,7 @@ def pairwise_distances(images: "npt.NDArray[np.uint8]") -> Distances:
 def known_distances(spec: DataSpec) -> Distances | None:
     """Return the distances between the images of `spec`, or None if they were never decoded on this machine."""
     with suppress(DataError, OSError):
-        entries = cache_folder().glob(f"{spec.name}-{spec.resolution}-*/about.json")
+        entries = cache_folder().glob(f"{spec.identity}-{'?' * KEY_LENGTH}/about.json")
         for entry in sorted(entries, key=lambda path: -path.stat().st_mtime):
             with suppress(ValueError, KeyError, TypeError):
                 about = json.loads(entry.read_text())

@@ -86,6 +86,8 @@ class Model:
     run: str | MakeRun = ""
     """Builds the Run, in the same two forms. Empty for the usual training of the ImageModel."""
     uses_images: bool = True
+    side_multiple: int = 1
+    """The side of an image must be a multiple of this number of pixels."""
     descending: Sequence[tuple[str, str]] = ()
     """Pairs of parameters. The first of a pair must be larger than the second."""
     can_sample: Callable[[Mapping[str, Scalar], Mapping[str, Scalar]], bool] = always

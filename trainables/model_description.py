@@ -9,7 +9,7 @@ from trainables.catalog import Contents
 from trainables.contract import Plugin, PluginError, RunSpec
 from trainables.model import Metric, Model, Parameter
 
-PLAIN = ("uses_images", "descending", "version")
+PLAIN = ("uses_images", "side_multiple", "descending", "version")
 """Fields of a Model that are plain data."""
 
 
@@ -50,6 +50,7 @@ def _described(plugin: Plugin, entry: Mapping[str, Any]) -> Model:
         metrics={name: Metric(**values) for name, values in entry["metrics"].items()},
         run=refuse,
         uses_images=bool(entry["uses_images"]),
+        side_multiple=int(entry["side_multiple"]),
         descending=[(larger, smaller) for larger, smaller in entry["descending"]],
         version=int(entry["version"]),
     )

@@ -50,13 +50,14 @@ def image_model(
     *,
     metrics: Mapping[str, Metric] | None = None,
     training: type[ImageRun] | None = None,
+    side_multiple: int = 1,
 ) -> Model:
     """Return the declaration of a model of images.
 
     `make` is an ImageModel class, or a function that builds one. `parameters` are the model's own; the parameters of
     training (lr, batch_size, ema, ...) are added, and one of the same name replaces theirs. `metrics` are added to kid,
     fd, diversity, seconds and loss. `training` is a class derived from ImageRun (training.py), for a model that needs
-    more than one loss.
+    more than one loss. The side of an image must be a multiple of `side_multiple` pixels.
     """
 
     def run(spec: RunSpec) -> Run:
@@ -69,4 +70,5 @@ def image_model(
         metrics={**OF_SAMPLES, **COST, "loss": LOSS, **(metrics or {})},
         image_model=make,
         run=run if training else "",
+        side_multiple=side_multiple,
     )

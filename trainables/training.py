@@ -3,20 +3,20 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from hashlib import sha256
 from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainables import precision
+from trainables.averaged_weights import Ema
 from trainables.contract import Evaluation, ImageModel, NonFiniteError, RunSpec, named_losses
 from trainables.cuda_graph import RecordedStep, on_side_stream
 from trainables.data import ImageData
 from trainables.data import load as load_images
+from trainables.data_order import DataOrder
 from trainables.evaluation import evaluate
 from trainables.learning_rate import learning_rate
 from trainables.model import MakeImageModel
@@ -60,7 +60,7 @@ class ImageRun:
         )
         self._dropout = float(params.get("dropout", 0.0)) > 0
         flip = params.get("flip", False)
-        self._flip = spec.data.name != "shapes" if flip == "auto" else bool(flip)
+        self._flip = spec.data.name not in ("shapes", "digits") if flip == "auto" else bool(flip)
         decay = float(params["ema"])
         self._ema = Ema(self.network, decay, warmup=bool(params["ema_warmup"])) if decay > 0 else None
 
@@ -250,87 +250,6 @@ def check_losses(losses: dict[str, Tensor], images: int) -> None:
         if loss.shape != (images,):
             shape = tuple(loss.shape)
             raise ValueError(f"{name} must have one value for each image, shape ({images},), not {shape}")
-
-
-class Ema:
-    """Exponentially averaged weights. Buffers are copied, because BatchNorm's statistics are averages already."""
-
-    def __init__(self, network: nn.Module, decay: float, *, warmup: bool) -> None:
-        self.network = deepcopy(network).requires_grad_(False)
-        self.steps = 0
-        self._decay, self._warmup = decay, warmup
-        device = next(network.parameters()).device
-        self._share = torch.zeros((), device=device) if device.type == "cuda" else None
-        """1 - d of the current step on a GPU, where a recorded step reads it."""
-        self._share_set = 0.0
-
-    def next_step(self) -> None:
-        """Count a step. Call it before `update`."""
-        self.steps += 1
-        if self._share is not None and self._share_set != 1 - self.decay():
-            self._share_set = 1 - self.decay()
-            self._share.fill_(self._share_set)
-
-    def update(self, network: nn.Module) -> None:
-        """Set average <- d average + (1 - d) weights with d = min(decay, (1 + t) / (10 + t)) at step t = 1, 2, ..."""
-        averages: list[Tensor] = list(self.network.parameters())
-        weights: list[Tensor] = list(network.parameters())
-        if self._share is None:
-            get_ema_multi_avg_fn(self.decay())(averages, weights, self.steps)  # type: ignore[no-untyped-call]
-        else:
-            with torch.no_grad():
-                apart = list(torch._foreach_sub(weights, averages))
-                torch._foreach_mul_(apart, self._share)
-                torch._foreach_add_(averages, apart)
-        if kept := list(self.network.buffers()):
-            torch._foreach_copy_(kept, list(network.buffers()))
-
-    def decay(self) -> float:
-        """Return the decay of the current step. The warm-up keeps the random start from dominating at early rungs."""
-        ramp = (1 + self.steps) / (10 + self.steps)
-        return min(self._decay, ramp) if self._warmup else self._decay
-
-    def state(self) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "steps": self.steps}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.steps = int(state["steps"])
-
-
-class DataOrder:
-    """Every image once per epoch in a new random order, as one endless stream, so that every batch is full."""
-
-    def __init__(self, size: int, seed: int, device: torch.device | str = "cpu") -> None:
-        self._size, self._device = size, device
-        self._generator = torch.Generator().manual_seed(seed)
-        self._shuffle()
-
-    def take(self, count: int) -> Tensor:
-        """Return the next `count` indices, (count,)."""
-        parts = []
-        while count > 0:
-            if self._position == self._size:
-                self._shuffle()
-            part = self._order[self._position : self._position + count]
-            self._position += len(part)
-            count -= len(part)
-            parts.append(part)
-        return torch.cat(parts)
-
-    def state(self) -> dict[str, Any]:
-        return {"epoch": self._epoch, "position": self._position}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self._generator.set_state(state["epoch"])
-        self._shuffle()
-        self._position = int(state["position"])
-
-    def _shuffle(self) -> None:
-        self._epoch = self._generator.get_state()  # the order follows from it: 5 kB in a checkpoint instead of 400
-        # the whole epoch goes to the device at once, so that no step copies from the host
-        self._order = torch.randperm(self._size, generator=self._generator).to(self._device)
-        self._position = 0
 
 
 def image_run(spec: RunSpec, make: MakeImageModel, kind: type[ImageRun] | None = None) -> ImageRun:

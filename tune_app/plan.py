@@ -5,8 +5,8 @@ from math import ceil
 from typing import Any
 
 from trainables.catalog import MODELS
-from trainables.contract import DataSpec
 from trainables.image_distances import known_distances
+from trainables.image_summary import ImageSummary
 from tune_app.config.schema import SweepConfig
 
 
@@ -30,13 +30,15 @@ class Plan:
     gpu: float | str
     """A number, or `auto`."""
     budget: dict[str, float | None]
+    images: ImageSummary | None = None
+    """What the folder or file of images holds; None for a built-in data set."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def make_plan(config: SweepConfig) -> Plan:
-    """Return the plan of `config`."""
+def make_plan(config: SweepConfig, images: ImageSummary | None = None) -> Plan:
+    """Return the plan of `config`. `images` is what `look_at_images` returns."""
     ladder = config.rungs
     trials = max(trial_count(config), 1)
     survivors = [trials]
@@ -58,6 +60,7 @@ def make_plan(config: SweepConfig) -> Plan:
         cpu=config.resources.cpu,
         gpu=config.resources.gpu,
         budget=config.budget.model_dump(),
+        images=images,
     )
 
 
@@ -115,7 +118,7 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
         )
     lines = [
         f"plan: {plan.trials} trials of {plan.model} ({plan.baselines} of them baselines), {_goals(config)}",
-        *_data_lines(config),
+        *_data_lines(plan, config),
         f"  searches {', '.join(config.parameters)}",
         f"  rungs at {ladder} kimg{_rule(config)}; {stopping}",
         f"  {plan.kimg_least:g} to {plan.kimg_most:g} kimg of training; the time is shown once the first trial reports",
@@ -152,12 +155,15 @@ def _goals(config: SweepConfig) -> str:
     return " and ".join(f"{one.goal.removesuffix('ize')}ising {one.name}" for one in config.objectives)
 
 
-def _data_lines(config: SweepConfig) -> list[str]:
+def _data_lines(plan: Plan, config: SweepConfig) -> list[str]:
     if not MODELS[config.model].uses_images:
         return []
     data = config.data
-    lines = [f"  data {data.name}{f' {data.path}' if data.path else ''}, {data.resolution} x {data.resolution} pixels"]
-    known = known_distances(DataSpec(data.name, data.resolution, data.path)) if config.model == "ncsn" else None
+    grey = ", grayscale" if data.channels == 1 else ""
+    where, side = f" {data.path}" if data.path else "", data.resolution
+    lines = [f"  data {data.name}{where}, {side} x {side} pixels{grey}"]
+    lines += [f"    {line}" for line in (plan.images.lines() if plan.images else [])]
+    known = known_distances(data.spec()) if config.model == "ncsn" else None
     if known:
         lines.append(
             f"  two training images are {known.median:.1f} apart (median), at most {known.largest:.1f}: "

@@ -144,7 +144,7 @@ BAD_DATA: dict[str, tuple[Make, str]] = {
     "file": (instead(Path.touch), "album"),
     "pipe": (instead(os.mkfifo), "album"),
     "link to itself": (instead(link("album")), "album"),
-    "no test split": (lambda path: shutil.rmtree(path / "test"), "test is not a folder"),
+    "no test split": (lambda path: shutil.rmtree(path / "test"), "at least 9 are needed"),
     "file for a split": (at("train", Path.touch), "train is not a folder"),
     "link to nothing": (at("train/a/x.png", link("absent")), "x.png"),
     "image that links to itself": (at("train/a/x.png", link("x.png")), "x.png"),

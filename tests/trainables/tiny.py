@@ -36,8 +36,8 @@ def tiny_spec(kind: str, *, seed: int = 0, **params: Scalar) -> RunSpec:
     return RunSpec(model=model, params={**defaults, **SMALL[kind], **params}, seed=seed)
 
 
-def tiny_model(spec: RunSpec, resolution: int = 16) -> ImageModel:
-    shape = (3, resolution, resolution)
+def tiny_model(spec: RunSpec, resolution: int = 16, channels: int = 3) -> ImageModel:
+    shape = (channels, resolution, resolution)
     with seeded_weights(spec.seed):
         if spec.model == "ncsn":
             return Ncsn(spec.params, mean=0.5, variance=1 / 12, shape=shape)

@@ -46,7 +46,7 @@ def _official(root: Path) -> tuple[CIFAR10, CIFAR10]:
         state = "is damaged and could not be downloaded anew" if archive.exists() else "could not be downloaded"
         raise DataError(
             f"CIFAR-10 {state} ({error}): place {CIFAR10.filename} (md5 {CIFAR10.tgz_md5}) in {root}, "
-            "or choose `--data shapes` or `--data folder:DIR`"
+            "or choose `--data shapes`, `digits`, `folder:DIR` or `npz:FILE`"
         ) from error
 
 

@@ -101,6 +101,34 @@ def hold_out(images: Pixels, labels: Array) -> dict[str, Array]:
     }
 
 
+def hold_out_test(images: Pixels, labels: Array) -> dict[str, Array]:
+    """Hold out a random tenth as test images, at most 5,000, and then a tenth of the others, the same every time."""
+    test = min(5000, max(FEWEST_HELD_OUT, len(images) // 10))
+    order = np.random.default_rng(1).permutation(len(images))
+    rest, tested = order[test:], order[:test]
+    return {**hold_out(images[rest], labels[rest]), "test": images[tested], "test_labels": labels[tested]}
+
+
+def shuffled(part: str, images: Pixels, labels: Array) -> dict[str, Array]:
+    """Return a part of a data set in random order, so that its first n images are a fair sample."""
+    order = np.random.default_rng(0).permutation(len(images))
+    return {part: images[order], f"{part}_labels": labels[order]}
+
+
+def with_channels(images: Pixels, channels: int) -> Pixels:
+    """Return images (N, channels, H, W) of grey or coloured ones. Grey is Pillow's: 0.299 R + 0.587 G + 0.114 B."""
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return np.repeat(images, 3, axis=1)
+    weights = np.array([19595, 38470, 7471], np.uint32)[:, None, None]  # of 65536, as in Pillow
+    grey = np.empty((len(images), 1, *images.shape[2:]), np.uint8)
+    for start in range(0, len(images), 1000):
+        some = slice(start, start + 1000)
+        grey[some] = ((images[some] * weights).sum(1, keepdims=True) + 2**15) >> 16
+    return grey
+
+
 def for_retraining(data: ImageData) -> Decoded:
     """Return the images of a retraining: it trains on the held-out images too, and holds out the test images."""
     arrays = {

@@ -8,10 +8,16 @@ from pathlib import Path
 from trainables.cache_folder import cache_folder
 from trainables.contract import DataError, DataSpec
 from trainables.data import cache as disk
-from trainables.data import cifar10, folder, shapes
-from trainables.data.images import FEWEST_HELD_OUT, Decoded, ImageData, for_retraining
+from trainables.data import cifar10, digits, folder, npz, shapes
+from trainables.data.images import FEWEST_HELD_OUT, Decoded, ImageData, for_retraining, with_channels
 
-SOURCES = {"cifar10": cifar10.source, "folder": folder.source, "shapes": shapes.source}
+SOURCES = {
+    "cifar10": cifar10.source,
+    "digits": digits.source,
+    "folder": folder.source,
+    "npz": npz.source,
+    "shapes": shapes.source,
+}
 SMALLEST = 16
 """Smallest image side that the features of metrics/randconv.py accept."""
 
@@ -31,10 +37,16 @@ def load(spec: DataSpec, cache: Path | None = None) -> ImageData:
 @lru_cache(maxsize=2)
 def _load(spec: DataSpec, cache: Path) -> ImageData:
     source = SOURCES[spec.name](spec, cache)
-    identity = f"{spec.name}-{spec.resolution}"
+    identity = spec.identity
     key = sha256(repr((disk.FORMAT, identity, source.version)).encode()).hexdigest()[:16]
     if spec.evaluated_on == "held_out":
-        return disk.fetch(cache / f"{identity}-{key}", identity, source.decode, spec.path)
+
+        def decode_source() -> Decoded:
+            arrays, classes = source.decode()
+            changed = {name: with_channels(arrays[name], spec.channels) for name in ("train", "held_out", "test")}
+            return Decoded({**arrays, **changed}, classes)
+
+        return disk.fetch(cache / f"{identity}-{key}", identity, decode_source, spec.path)
 
     def decode() -> Decoded:
         searched = _load(replace(spec, evaluated_on="held_out"), cache)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainables.contract import FeaturesError
 from trainables.files import sha256_of
+from trainables.metrics.randconv import in_colour
 from trainables.precision import default_device, exact, on_device
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ MALFORMED = (UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, A
 
 
 class Inception:
-    """Features float32 (N, 2048) on the CPU of images (N, 3, H, W), uint8 or in [0, 1], of 16 pixels or more.
+    """Features float32 (N, 2048) on the CPU of images (N, C, H, W), uint8 or in [0, 1], of 16 pixels or more.
 
-    Floats are rounded to 8 bits first, because published numbers come from saved images.
+    C is 1 or 3. Floats are rounded to 8 bits first, because published numbers come from saved images.
     """
 
     name = "inception"
@@ -44,13 +45,15 @@ class Inception:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the features of images."""
-        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < SMALLEST:
-            raise ValueError(f"images must be (N, 3, H, W) of {SMALLEST} pixels or more, not {tuple(images.shape)}")
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or min(images.shape[2:]) < SMALLEST:
+            raise ValueError(
+                f"images must be (N, 3, H, W) or (N, 1, H, W) of {SMALLEST} pixels or more, not {tuple(images.shape)}"
+            )
         device = default_device()
         network = on_device(self.network, device)
         with torch.inference_mode(), exact():
             parts = torch.split(images, CHUNK[device.type])
-            return torch.cat([network(_eight_bits(part.to(device)))[0].cpu() for part in parts])  # (N, 2048)
+            return torch.cat([network(_eight_bits(in_colour(part.to(device))))[0].cpu() for part in parts])  # (N, 2048)
 
 
 def _eight_bits(images: Tensor) -> Tensor:

@@ -32,12 +32,14 @@ class RandConv:
 
 
 def features(images: Tensor) -> Tensor:
-    """Return features float32 (N, 332) of images (N, 3, H, W), uint8 or in [0, 1], of 16 pixels or more.
+    """Return features float32 (N, 332) of images (N, C, H, W), uint8 or in [0, 1], of 16 pixels or more.
 
-    They are computed in float32 on the GPU if there is one, and differ between devices by rounding alone.
+    C is 1 or 3. They are computed in float32 on the GPU if there is one, and differ between devices by rounding alone.
     """
-    if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < SMALLEST:
-        raise ValueError(f"images must be (N, 3, H, W) of {SMALLEST} pixels or more, not {tuple(images.shape)}")
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or min(images.shape[2:]) < SMALLEST:
+        raise ValueError(
+            f"images must be (N, 3, H, W) or (N, 1, H, W) of {SMALLEST} pixels or more, not {tuple(images.shape)}"
+        )
     device = precision.default_device()
     with torch.inference_mode(), precision.exact():
         return torch.cat(
@@ -77,7 +79,12 @@ def _filters() -> tuple[Tensor, ...]:
     return tuple(banks)
 
 
+def in_colour(images: Tensor) -> Tensor:
+    """Return images (N, 3, H, W). A grey image has its channel three times, as is usual for FID."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+
 def unit(images: Tensor, device: torch.device) -> Tensor:
-    """Return images in [0, 1] on a device."""
-    images = images.detach().to(device)
+    """Return images (N, 3, H, W) in [0, 1] on a device."""
+    images = in_colour(images.detach().to(device))
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()

@@ -9,7 +9,16 @@ import click
 
 from trainables.catalog import MODELS
 from tune_app.cli.completion import complete_experiment, complete_model, complete_parameter
-from tune_app.cli.options import Command, as_json, assigned, models_option, out_option, seed_option, wandb_option
+from tune_app.cli.options import (
+    DATA_HELP,
+    Command,
+    as_json,
+    assigned,
+    models_option,
+    out_option,
+    seed_option,
+    wandb_option,
+)
 from tune_app.cli.output import say as print_lines
 from tune_app.cli.output import show, shown_progress
 from tune_app.cli.root import cli
@@ -39,8 +48,10 @@ def parameter_options(command: Command) -> Command:
 @cli.command()
 @click.argument("model", required=False, shell_complete=complete_model)
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the images; default 200.")
-@click.option("--data", default="cifar10", show_default=True, help="cifar10, shapes, or folder:DIR.")
-@click.option("--resolution", type=int, default=32, show_default=True, help="Side of an image in pixels.")
+@click.option("--data", default="cifar10", show_default=True, help=DATA_HELP + ".")
+@click.option("--resolution", type=int, help="Side of an image in pixels; default 32, and 16 for digits.")
+@click.option("--channels", type=click.IntRange(1, 3), help="3: colours. 1: grayscale. Default 3, and 1 for digits.")
+@click.option("--resize", is_flag=True, help="Scale and crop the images of a folder or npz to --resolution.")
 @click.option(
     "--set",
     "sets",
@@ -78,7 +89,8 @@ def train(context: click.Context, /, as_json: bool, **options: Any) -> None:
             known = {name for model in MODELS.values() for name in model.parameters}
             given = {name: value for name, value in options.items() if name in known and value is not None}
             request = TrainRequest(
-                **{name: options[name] for name in ("model", "data", "resolution", "seed", "out")},
+                **{name: options[name] for name in ("model", "data", "seed", "out")},
+                **{name: options[name] for name in ("resolution", "channels", "resize")},
                 epochs=options["epochs"] or EPOCHS,
                 wandb=options["wandb"] or "auto",
                 params={**assigned(options["sets"]), **given},
@@ -101,7 +113,7 @@ def _check_alone(context: click.Context, allowed: set[str]) -> None:
 @cli.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="What the file lacks, e.g. beta=4.0.")
-@click.option("--data", help="cifar10, shapes, or folder:DIR; default: the checkpoint's, else cifar10.")
+@click.option("--data", help=DATA_HELP + "; default: the checkpoint's, else cifar10.")
 @click.option("--resolution", type=int, help="Side of an image in pixels; default: the checkpoint's, else 32.")
 @click.option(
     "--samples",

@@ -17,6 +17,7 @@ from tune_app.errors import InputError
 
 KEYS = "Every key of SPACE is documented in docs/space.md. `python -m tune_app schema` prints them as a JSON schema."
 """Last line of the help of commands that read a space file."""
+DATA_HELP = "cifar10, shapes, digits, folder:DIR or npz:FILE"
 Command = TypeVar("Command", bound=Callable[..., object])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
@@ -88,7 +89,7 @@ def selection_options(command: Command) -> Command:
             help="Fix a parameter instead of searching it.",
             shell_complete=complete_parameter,
         ),
-        click.option("--data", metavar="NAME", help="cifar10, shapes, or folder:DIR (train/<class>/, test/<class>/)."),
+        click.option("--data", metavar="NAME", help=DATA_HELP + "."),
         click.option("--trials", type=int, help="Number of trials."),
         click.option("--seed", type=int, help="Seed of every random draw."),
         out_option("Folder for experiments."),

@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 @as_json
 def run(as_json: bool, resume: str | None, **options: Any) -> None:
     """Run the sweep of SPACE."""
+    from tune_app.config.images import look_at_images
     from tune_app.driver.sweep import resume_sweep, run_sweep
     from tune_app.experiment.out_folder import newest
+    from tune_app.plan import make_plan, plan_lines
 
     selection = make_selection(options)
     selection = selection if resume is None else selection.renamed(resume)
@@ -55,7 +57,7 @@ def run(as_json: bool, resume: str | None, **options: Any) -> None:
         resume_sweep(existing, config, address=address, console=console)
         _finish(existing, as_json=as_json)
     config, about = _select(selection, quiet=as_json)
-    say(_plan_lines(config), quiet=as_json)
+    say(plan_lines(make_plan(config, look_at_images(config, address)), config), quiet=as_json)
     only = resume is not None
     experiment = run_sweep(config, out=selection.out, only=only, address=address, about=about, console=console)
     _finish(experiment, as_json=as_json)
@@ -67,10 +69,13 @@ def run(as_json: bool, resume: str | None, **options: Any) -> None:
 @as_json
 def plan(as_json: bool, **options: Any) -> None:
     """Show the trials, rungs and cost of SPACE. Trains nothing."""
-    from tune_app.plan import make_plan
+    from tune_app.config.images import look_at_images
+    from tune_app.plan import make_plan, plan_lines
 
-    config, _ = _select(make_selection(options), quiet=as_json)
-    show(make_plan(config).as_json(), _plan_lines(config), as_json=as_json)
+    selection = make_selection(options)
+    config, _ = _select(selection, quiet=as_json)
+    made = make_plan(config, look_at_images(config, selection.address))
+    show(made.as_json(), plan_lines(made, config), as_json=as_json)
 
 
 @cli.command(epilog=KEYS)
@@ -79,8 +84,12 @@ def plan(as_json: bool, **options: Any) -> None:
 @as_json
 def validate(as_json: bool, **options: Any) -> None:
     """Check SPACE and show each mistake with its place."""
+    from tune_app.config.images import look_at_images
+
+    selection = make_selection(options)
     try:
-        config, _ = _select(make_selection(options), quiet=True)
+        config, _ = _select(selection, quiet=True)
+        images = look_at_images(config, selection.address)
     except InputError as error:
         if not as_json:
             raise
@@ -88,7 +97,9 @@ def validate(as_json: bool, **options: Any) -> None:
         show({"valid": False, "problems": [one.as_json() for one in problems]}, [], as_json=True)
         sys.exit(error.exit_code)
     lines = [f"{options['space']} is valid: {config.model}, searches {', '.join(config.parameters)}"]
-    show({"valid": True, "name": config.name, "model": config.model}, lines, as_json=as_json)
+    lines += images.lines() if images else []
+    document = {"valid": True, "name": config.name, "model": config.model}
+    show({**document, "images": images and images.as_json()}, lines, as_json=as_json)
 
 
 @cli.command()
@@ -242,12 +253,6 @@ def _select(selection: Selection, *, quiet: bool) -> tuple[SweepConfig, dict[str
     say([sentence], quiet=quiet)
     about = {"profile": choice.name, "source": str(selection.path), "command": ["tune_app", *sys.argv[1:]]}
     return with_earlier_found(selection.load(choice.profile), selection.out), about
-
-
-def _plan_lines(config: SweepConfig) -> list[str]:
-    from tune_app.plan import make_plan, plan_lines
-
-    return plan_lines(make_plan(config), config)
 
 
 def _finish(experiment: Experiment, *, as_json: bool) -> NoReturn:

@@ -20,9 +20,9 @@ START_SECONDS = 50.0
 
 def dead_process() -> str:
     """Return the name of a dead process of our private Ray, empty if there is none. A joined cluster is not checked."""
-    from ray._private import worker
-
-    started = worker._global_node.all_processes if worker._global_node else {}
+    # not an import: this also runs in a thread, and two threads that import ray at once disturb each other
+    node = getattr(sys.modules.get("ray._private.worker"), "_global_node", None)
+    started = node.all_processes if node else {}
     for kind, name in PROCESSES.items():
         if any(one.process.poll() is not None for one in started.get(kind, [])):
             return name

@@ -61,7 +61,7 @@ def check_model(name: str, sets: Mapping[str, str], data: str, resolution: int) 
         params={key: value for key, value in params.items() if key not in sampling},
         seed=0,
         metric=next(iter(entry.metrics)),
-        data=data_spec(data, resolution),
+        data=data_spec(name, data, {"resolution": resolution}),
         samples=SAMPLES,
         final_samples=SAMPLES,
         nfe=NFE,

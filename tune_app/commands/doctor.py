@@ -220,11 +220,13 @@ def _data() -> Row:
 
         folder = cache_folder() / "cifar10"
     except (ImportError, OSError, DataError) as error:
-        return Row("data", "warning", f"shapes; no folder for downloads ({error})", "set TUNE_APP_CACHE to a folder")
+        return Row(
+            "data", "warning", f"shapes, digits; no folder for downloads ({error})", "set TUNE_APP_CACHE to a folder"
+        )
     if any(folder.glob("cifar-10-*")):
-        return Row("data", "ok", f"shapes, cifar10 in {folder}")
-    todo = "the first sweep with cifar10 downloads it (170 MB); without a network, --data shapes or folder:DIR"
-    return Row("data", "warning", f"shapes; no cifar10 in {folder}", todo)
+        return Row("data", "ok", f"shapes, digits, cifar10 in {folder}")
+    todo = "the first sweep with cifar10 downloads it (170 MB); without a network, --data shapes, digits or folder:DIR"
+    return Row("data", "warning", f"shapes, digits; no cifar10 in {folder}", todo)
 
 
 def _wandb(environment: Mapping[str, str]) -> Row:

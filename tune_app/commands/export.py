@@ -92,7 +92,7 @@ def _card(source: Source) -> str:
         model=model.name,
         code=_code_option(model.name),
         parameters=sum(weight.numel() for weight in model.network.parameters()),
-        shape=f"{side} x {side} pixels in {channels} channels",
+        shape=f"{side} x {side} pixels in {channels} channel{'s' * (channels > 1)}",
         channels=channels,
         side=side,
         version=__version__,

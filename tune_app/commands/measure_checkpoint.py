@@ -202,20 +202,23 @@ def _run_spec(about: Mapping[str, object], request: MeasureRequest) -> RunSpec:
         params={name: value for name, value in params.items() if known[name].stage == "training"},
         seed=request.seed,
         common_seed=request.seed,
-        data=_data_spec(about.get("data"), request),
+        data=_data_spec(model, about.get("data"), request),
         final_samples=request.samples,
         nfe=request.nfe,
         final_sampling=settings,
     )
 
 
-def _data_spec(saved: object, request: MeasureRequest) -> DataSpec:
+def _data_spec(model: str, saved: object, request: MeasureRequest) -> DataSpec:
     saved = saved if isinstance(saved, dict) else {}
     name, path = str(saved.get("name", "cifar10")), saved.get("path")
     side = request.resolution or saved.get("resolution", 32)
     if not isinstance(side, int):
         raise InputError(f"the checkpoint's resolution {side!r} is not a whole number; give --resolution")
-    spec = data_spec(request.data or (f"{name}:{path}" if path else name), side)
+    keys = {"resolution": side, "channels": saved.get("channels", 3)}
+    if saved.get("crop"):
+        keys["resize"] = {"side": side, "crop": saved["crop"]}
+    spec = data_spec(model, request.data or (f"{name}:{path}" if path else name), keys)
     retrained = request.data is None and saved.get("evaluated_on") == "test"
     return replace(spec, evaluated_on="test") if retrained else spec
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tune_app.trackers.wandb_training import LogEpoch
 
 CHECKPOINT_EPOCHS, SAMPLE_EPOCHS = 10, 5
-SAMPLES_SHOWN = 64
+SAMPLES_SHOWN, USUAL_SIDE = 64, 32
 CHUNK_BATCHES = 4
 """Batches between two looks at Ctrl-C. A fixed number, so that the mean losses are the same to the last digit."""
 
@@ -42,11 +42,13 @@ class TrainRequest:
 
     model: str
     data: str
-    resolution: int
     epochs: int
     seed: int
     out: Path
     wandb: str = "auto"
+    resolution: int | None = None
+    channels: int | None = None
+    resize: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -69,12 +71,14 @@ def train_once(
         trained = ", ".join(name for name, entry in MODELS.items() if entry.uses_images)
         raise InputError(f"{request.model} trains nothing; `train` takes {trained}")
     check_writable(request.out)
+    resize = {"side": request.resolution or USUAL_SIDE} if request.resize else None
+    keys = {"resolution": request.resolution, "channels": request.channels, "resize": resize}
     settings = TrainingSettings(
         model=request.model,
         params=params,
         seed=request.seed,
         epochs=request.epochs,
-        data=data_spec(request.data, request.resolution),
+        data=data_spec(request.model, request.data, keys),
     )
     mode = wandb_mode(WandbConfig.model_validate({"mode": request.wandb}))
     images = _count_images(settings.data)
@@ -234,4 +238,5 @@ def _count_images(data: DataSpec) -> int:
     try:
         return len(data_sets.load(data).train)
     except DataError as error:
-        raise InputError(f"data: {error}") from None
+        hint = "the option of `train` for it is --resize" if "data.resize" in str(error) else None
+        raise InputError(f"data: {error}", hint) from None

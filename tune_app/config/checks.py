@@ -37,7 +37,7 @@ def check(config: SweepConfig, *, resumed: bool = False) -> None:
 
     A resumed experiment of an earlier version may do what is refused today.
     """
-    faults = [*_metric(config), *_names(config), *_warm_start(config)]
+    faults = [*_metric(config), *_names(config), *_warm_start(config), *_side(config)]
     if not faults:
         faults = [*_ranges(config), *_fixed(config)]
     if not faults:
@@ -112,6 +112,20 @@ def _names(config: SweepConfig) -> Iterator[Fault]:
 def _warm_start(config: SweepConfig) -> Iterator[Fault]:
     if config.search.warm_start and config.search.sampler in ("random", "grid"):
         yield Fault(("search", "warm_start"), f"has no effect with sampler {config.search.sampler}", "use tpe")
+
+
+def _side(config: SweepConfig) -> Iterator[Fault]:
+    if MODELS[config.model].uses_images and (complaint := side_complaint(config.model, config.data.resolution)):
+        yield Fault(("data", "resolution"), *complaint)
+
+
+def side_complaint(model: str, side: int) -> tuple[str, str] | None:
+    """Return why the model refuses images of this side, and the nearest side that it takes, or None."""
+    multiple = MODELS[model].side_multiple
+    if side % multiple == 0:
+        return None
+    nearest_side = multiple * max(1, round(side / multiple))
+    return f"{model} takes a multiple of {multiple} pixels, not {side}", f"the nearest is {nearest_side}"
 
 
 def _ranges(config: SweepConfig) -> Iterator[Fault]:

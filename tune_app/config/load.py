@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import JsonValue, ValidationError
 
 from tune_app.config.checks import nearest
+from tune_app.config.data import WITH_PATH
 from tune_app.config.layers import Data, Layers, nested
 from tune_app.config.messages import FOLLOWS_ANOTHER, place, sentence
 from tune_app.config.methods import add_methods_of_then
@@ -36,9 +37,9 @@ class Overrides:
 
     def layers(self) -> list[tuple[str, Data]]:
         """Return (option as typed, data) for each option that is given."""
-        data: JsonValue = (
-            None if self.data is None else dict(zip(("name", "path"), split_data_option(self.data), strict=True))
-        )
+        data: JsonValue = None
+        if self.data is not None:
+            data = dict(zip(("name", "path"), split_data_option(self.data), strict=True))
         values: list[tuple[str, str, JsonValue]] = [
             (f"--data {self.data}", "data", data),
             (f"--trials {self.trials}", "search.trials", self.trials),
@@ -46,7 +47,8 @@ class Overrides:
             (f"--name {self.name}", "name", self.name),
             (f"--wandb {self.wandb}", "wandb.mode", self.wandb),
         ]
-        return [(option, nested(key.split("."), value)) for option, key, value in values if value is not None]
+        given = ((option, nested(key.split("."), value)) for option, key, value in values if value is not None)
+        return [(option, _with_own_images(layer)) for option, layer in given]
 
 
 def load(
@@ -184,8 +186,20 @@ def _with_profile(document: Document, profile: str | None, profiles: Mapping[str
     if profile not in profiles:
         hint = nearest(profile, [*profiles]) if profiles else "the file has no profiles"
         raise ConfigError(Problem(f"--profile {profile}", f"{document.file} has no profile of that name", hint))
-    layers.overlay(profiles[profile], where=lambda key: document.where(("profiles", profile, *key)), profile=profile)
+    layers.overlay(
+        _with_own_images(profiles[profile]),
+        where=lambda key: document.where(("profiles", profile, *key)),
+        profile=profile,
+    )
     return layers
+
+
+def _with_own_images(layer: Data) -> Data:
+    """Return the layer so that path and resizing below it go if it names a data set that has none."""
+    data = layer.get("data")
+    if not isinstance(data, dict) or data.get("name", "folder") in WITH_PATH:
+        return layer
+    return {**layer, "data": {"path": None, "resize": None, **data}}
 
 
 def _always(option: str) -> Callable[[Key], str]:

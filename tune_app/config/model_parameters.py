@@ -1,18 +1,20 @@
 """The parameters of one model and the data set of one command, from options."""
 
 from collections.abc import Callable, Mapping
+from typing import get_args
 
 from pydantic import ValidationError
 
 from search_spaces.distributions import Scalar
 from trainables.catalog import MODELS
 from trainables.contract import DataSpec
-from tune_app.config.checks import nearest, parameter_complaint
-from tune_app.config.schema import DataConfig
+from tune_app.config.checks import nearest, parameter_complaint, side_complaint
+from tune_app.config.data import WITH_PATH, DataConfig
+from tune_app.config.messages import sentence
 from tune_app.config.strict_yaml import parse_value
 from tune_app.errors import ConfigError, InputError, Problem
 
-DATA_SETS = ("cifar10", "shapes", "folder")
+DATA_SETS = get_args(DataConfig.model_fields["name"].annotation)
 
 
 def _set_option(name: str, value: object) -> str:
@@ -51,21 +53,28 @@ def model_parameters(
 
 
 def split_data_option(option: str) -> tuple[str, str | None]:
-    """Return name and path of `--data NAME` or `--data folder:DIR`."""
+    """Return name and path of `--data NAME`, `--data folder:DIR` or `--data npz:FILE`."""
     name, _, path = option.partition(":")
     return name, path or None
 
 
-def data_spec(option: str, resolution: int) -> DataSpec:
-    """Return the images of `--data NAME` or `--data folder:DIR`. Raise InputError if there are none such."""
+def data_spec(model: str, option: str, data: Mapping[str, object]) -> DataSpec:
+    """Return the images of `--data NAME`, `--data folder:DIR` or `--data npz:FILE` for a model.
+
+    `data` holds the other keys of the block `data`, and None for those that keep their defaults. Raise InputError.
+    """
     name, path = split_data_option(option)
     if name not in DATA_SETS:
         raise InputError(f"--data {name}: there is no such data set", nearest(name, [*DATA_SETS]))
-    if (name == "folder") != (path is not None):
-        raise InputError(f"--data {name}: only folder takes a path, and it needs one", "write --data folder:DIR")
+    if (name in WITH_PATH) != (path is not None):
+        message = f"--data {name}: only folder and npz take a path, and they need one"
+        raise InputError(message, "write --data folder:DIR or --data npz:FILE")
+    given = {key: value for key, value in data.items() if value is not None}
+    options = " ".join(f"--{key} {value}" for key, value in given.items() if key != "resize") or f"--data {name}"
     try:
-        data = DataConfig.model_validate({"name": name, "path": path, "resolution": resolution})
+        config = DataConfig.model_validate({"name": name, "path": path, **given})
     except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise InputError(f"--resolution {resolution}: {message}") from None
-    return DataSpec(data.name, data.resolution, data.path)
+        raise InputError(f"{options}: {sentence(error.errors()[0], model)[0]}") from None
+    if complaint := side_complaint(model, config.resolution):
+        raise InputError(f"--resolution {config.resolution}: {complaint[0]}", complaint[1])
+    return config.spec()

@@ -1,5 +1,7 @@
 """The rung ladder: the training lengths at which trials are evaluated and ASHA decides."""
 
+MOST_RUNGS = 50
+
 
 def rung_ladder(grace_kimg: float, max_kimg: float, reduction_factor: float) -> list[float]:
     """Return the rungs in kimg: max_kimg divided by reduction_factor again and again, but not below grace_kimg."""

@@ -19,42 +19,14 @@ from search_spaces.space import Space
 from trainables.catalog import MODELS, sign
 from tune_app.config import checks, values
 from tune_app.config.block import Block
+from tune_app.config.data import DataConfig
 from tune_app.config.retraining_config import RetrainingConfig
-from tune_app.config.rung_ladder import rung_ladder
+from tune_app.config.rung_ladder import MOST_RUNGS, rung_ladder
 
-MOST_RUNGS = 50
 LEAST_SHARE = 0.125
 """Smallest share of a GPU. `gpu: auto` runs at most eight trials on one GPU."""
 RESUMED = "resumed"
 """Context of the validation of an experiment's own configuration, which an earlier version may have written."""
-
-
-class DataConfig(Block):
-    """The images."""
-
-    name: Literal["cifar10", "shapes", "folder"] = "cifar10"
-    """cifar10, shapes (drawn by a program, no download), or folder."""
-    path: Annotated[str, AfterValidator(values.absolute)] | None = Field(default=None, min_length=1)
-    """Folder DIR for `name: folder`. It holds DIR/train/<class>/* and DIR/test/<class>/*."""
-    resolution: int = 32
-    """Side of an image in pixels: 16 or 32; for folders also 48 or 64."""
-
-    @model_validator(mode="after")
-    def _path_goes_with_folder(self) -> Self:
-        if self.name == "folder" and self.path is None:
-            raise ValueError("folder needs a path")
-        if self.name != "folder" and self.path is not None:
-            raise ValueError(f"path goes with name: folder, not with {self.name}")
-        return self
-
-    @model_validator(mode="after")
-    def _resolution_is_offered(self) -> Self:
-        offered = (16, 32, 48, 64) if self.name == "folder" else (16, 32)
-        if self.resolution not in offered:
-            raise ValueError(
-                f"resolution of {self.name} must be one of {', '.join(map(str, offered))}, not {self.resolution}"
-            )
-        return self
 
 
 class MetricConfig(Block):
@@ -325,9 +297,8 @@ class SweepConfig(Block):
         """Kimg at which trials are evaluated. With two objectives no trial can be stopped, so only max_kimg is left."""
         scheduler = self.scheduler
         grace = scheduler.grace_kimg if scheduler.type == "asha" and not self.metrics else scheduler.max_kimg
-        if scheduler.rungs and grace < scheduler.max_kimg:
-            return scheduler.rungs
-        return rung_ladder(grace, scheduler.max_kimg, scheduler.reduction_factor)
+        listed = scheduler.rungs if grace < scheduler.max_kimg else None
+        return listed or rung_ladder(grace, scheduler.max_kimg, scheduler.reduction_factor)
 
     @property
     def space(self) -> Space:

@@ -14,7 +14,10 @@ SECRET = re.compile(r"secret|key|token|password", re.IGNORECASE)
 
 def absolute(path: str) -> str:
     """Return the absolute path, so that a resume from another folder finds it."""
-    return str(Path(path).expanduser().absolute())
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError:
+        raise ValueError(f"{path}: there is no such home folder") from None
 
 
 def known_features(features: str) -> str:
@@ -49,11 +52,11 @@ def wandb_name(name: str) -> str:
     return name
 
 
-def number(version: object) -> object:
-    """Check that a version is a number and not `true`, which equals 1."""
-    if isinstance(version, bool):
-        raise ValueError(f"must be 1, not {str(version).lower()}")
-    return version
+def number(value: object) -> object:
+    """Check that a value is not `true`, which equals 1."""
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, not {str(value).lower()}")
+    return value
 
 
 def known_model(name: str) -> str:

@@ -14,6 +14,7 @@ from tune_app.cluster import ray as ray_cluster
 from tune_app.cluster.packages import check_packages
 from tune_app.cluster.ray import Cluster
 from tune_app.cluster.shared_folder import check_shared
+from tune_app.config.images import look_at_images
 from tune_app.config.load import dump
 from tune_app.config.methods import with_methods_of, with_methods_written_out
 from tune_app.config.schema import SweepConfig
@@ -57,9 +58,7 @@ def run_sweep(
     wandb_mode(config.wandb)
     if MODELS[config.model].uses_images and not address:
         _check_cache()
-    path = config.data.path
-    if path and not address and not Path(path).expanduser().is_dir():
-        raise InputError(f"data: {path} is not a folder")
+    look_at_images(config, address)
     config = with_earlier_found(with_methods_written_out(config), out)
     recorded = RecordedConsole(console or Quiet())
     with recorded.recorded_errors():
@@ -158,6 +157,7 @@ def _resume(
             sweep = "the sweep is finished; --trials N adds trials"
             console.note("the retraining is finished" if config.retraining else sweep)
             return
+        look_at_images(config, address)
         resume_line = f"resume with: python -m tune_app resume {experiment.shown}"
         with ray_cluster.started(config.resources, address, console.note, config.storage, resume_line) as cluster:
             check_shared(experiment.folder, config.storage)

@@ -45,8 +45,7 @@ def run_spec(config: SweepConfig, params: Mapping[str, Scalar], *, seed: int) ->
 
 def data_spec(config: SweepConfig) -> DataSpec:
     """Return the images of an experiment. Only a retraining is evaluated on the test images."""
-    data = config.data
-    return DataSpec(data.name, data.resolution, data.path, "test" if config.retraining else "held_out")
+    return config.data.spec("test" if config.retraining else "held_out")
 
 
 def _settings(

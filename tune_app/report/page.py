@@ -140,4 +140,5 @@ def _train_command(config: SweepConfig, params: Mapping[str, Scalar]) -> list[st
     options = [f"--{name} {shlex.quote(str(value).lower() if isinstance(value, bool) else str(value))}"
                for name, value in given.items()]  # fmt: skip
     where = f"--data {shlex.quote(data)} --resolution {config.data.resolution} --seed {config.search.seed}"
+    where += f" --channels {config.data.channels}" + (" --resize" if config.data.resize else "")
     return [f"python -m tune_app train {config.model} {where}", *options]

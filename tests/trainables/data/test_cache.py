@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,15 @@ def test_the_distances_between_images_are_known_once_they_were_decoded(
     assert found.median == pytest.approx(float(expected.quantile(0.5)), rel=1e-6)
     assert found.largest == pytest.approx(float(expected.max()), rel=1e-6)
     assert known_distances(spec(folder / "others")) is None
+
+
+def test_the_distances_between_grey_images_are_not_those_of_coloured_ones(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNE_APP_CACHE", str(cache))
+    coloured = spec(album(folder / "pets"))
+    load(replace(coloured, channels=1), cache)
+    assert known_distances(coloured) is None
 
 
 def test_cache_is_the_one_given_else_the_environments_else_at_home(

@@ -15,7 +15,8 @@ from trainables.contract import DataError, DataSpec
 from trainables.data import load
 
 CIFAR_SENTENCE = (
-    r"place cifar-10-python.tar.gz \(md5 \w+\) in .*cifar10, or choose `--data shapes` or `--data folder:DIR`"
+    r"place cifar-10-python.tar.gz \(md5 \w+\) in .*cifar10, "
+    "or choose `--data shapes`, `digits`, `folder:DIR` or `npz:FILE`"
 )
 
 

@@ -41,6 +41,14 @@ def test_fingerprint_follows_the_pixels_and_the_resolution_but_not_the_place(fol
     assert load(spec(album(folder / "c", side=32, train=21), 32), cache) != first
 
 
+def test_an_existing_folder_keeps_its_fingerprint_so_that_its_experiments_resume(folder: Path, cache: Path) -> None:
+    root = album(folder / "pets", side=32)
+    (root / "train" / "beside.png").write_bytes((root / "train" / "cat" / "00.png").read_bytes())
+    # the fingerprints that the commit before `resize` computed
+    assert load(spec(root, 32), cache).fingerprint.startswith("daae38f8fd4612db")
+    assert load(spec(root, 16), cache).fingerprint.startswith("812b0c069c659cc9")
+
+
 def test_images_of_twice_the_side_are_box_averaged(folder: Path, cache: Path) -> None:
     root = album(folder / "pets", side=32)
     large, small = load(spec(root, 32), cache), load(spec(root, 16), cache)
@@ -58,10 +66,6 @@ def test_other_files_and_hidden_ones_are_passed_over(folder: Path, cache: Path) 
 
 def no_train(root: Path) -> None:
     rmtree(root / "train")
-
-
-def no_test(root: Path) -> None:
-    rmtree(root / "test")
 
 
 def no_class(root: Path) -> None:
@@ -111,16 +115,18 @@ def dangling_link(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (no_train, r"pets/train is not a folder: a data folder holds DIR/train/<class>/\* and DIR/test/<class>/\*"),
-        (no_test, "pets/test is not a folder"),
-        (no_class, "pets/train holds no class: its images belong in .*/pets/train/<class>/"),
+        (no_train, r"pets/train is not a folder, but .*/pets/test is: move the training images into train/"),
+        (no_class, r"pets/train holds no image: add some \(BMP, .*\) or remove the folder"),
         (empty_class, "pets/train/fox holds no image: add some .* or remove the folder"),
         (class_in_train_alone, "must hold the same classes, but only one of them has dog"),
         (too_few, "holds 2 images: at least 6 are needed"),
-        (no_picture, r"cat/03.png cannot be read as an image \(.*\): replace or remove it"),
+        (no_picture, r"cat/03.png cannot be read as an image \(its content is none of BMP, .*\): convert or remove it"),
         (truncated, r"cat/03.png cannot be read as an image \(.*\): replace or remove it"),
-        (wrong_size, "dog/03.png has 24x24 pixels: 16x16 or a whole multiple is needed; resize it"),
-        (not_square, "test/dog/03.png has 32x16 pixels"),
+        (
+            wrong_size,
+            r"images of 24x24 \(1\) pixels do not fit resolution 16, .*: add `data.resize: .*train/dog/03.png",
+        ),
+        (not_square, r"images of 32x16 \(1\) pixels do not fit .*test/dog/03.png"),
         (sixteen_bits, "dog/03.png has pixels of more than 8 bits: convert it"),
         (dangling_link, "dog/out.png cannot be read: No such file"),
     ],
@@ -138,7 +144,7 @@ def test_spoilt_folder_is_refused_in_a_sentence(
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (DataSpec("imagenet"), "no data set 'imagenet': choose one of cifar10, folder, shapes"),
+        (DataSpec("imagenet"), "no data set 'imagenet': choose one of cifar10, digits, folder, npz, shapes"),
         (DataSpec("folder"), "needs a path: `--data folder:DIR`"),
         (DataSpec("folder", 8, "/"), "resolution must be 16 pixels or more, not 8"),
         (DataSpec("shapes", 24), "16 or 32, not 24"),

@@ -101,7 +101,12 @@ def test_nothing_is_drawn_from_the_global_generator(weights: dict[str, Tensor], 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 1, 16, 16), (2, 3, 15, 16)])
+def test_a_grey_image_has_the_features_of_the_same_image_in_colour(extract: Inception) -> None:
+    grey = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(extract(grey), extract(grey.repeat(1, 3, 1, 1)))
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 2, 16, 16), (2, 3, 15, 16)])
 def test_images_of_another_shape_are_refused(extract: Inception, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="images must be"):
         extract(torch.zeros(shape))

@@ -112,7 +112,7 @@ def test_little_memory_shared_memory_and_few_files_are_warnings(home: Path, monk
 def test_a_cifar10_in_the_cache_is_found(home: Path) -> None:
     assert look("data").state == "warning"
     (home / "cache/cifar10/cifar-10-batches-py").mkdir(parents=True)
-    assert look("data") == Row("data", "ok", f"shapes, cifar10 in {home / 'cache/cifar10'}")
+    assert look("data") == Row("data", "ok", f"shapes, digits, cifar10 in {home / 'cache/cifar10'}")
 
 
 def test_the_key_is_looked_for_where_wandb_does_and_never_shown(home: Path) -> None:
