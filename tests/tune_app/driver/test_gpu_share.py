@@ -60,7 +60,7 @@ def test_the_memory_is_read_after_training_and_sampling_once_for_each_kind_of_gp
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUNE_APP_CACHE", str(tmp_path))
-    monkeypatch.setattr("trainables.catalog.build", Watched)
+    monkeypatch.setattr("trainables.gpu_memory.build", Watched)
     spec = tiny_spec("beta_vae")
 
     def need(gpu: str) -> Need:
