@@ -54,7 +54,7 @@ def of_package(point: EntryPoint) -> Plugin:
 
 def add(plugin: Plugin) -> None:
     """Run the code of a plug-in and add its models and metrics to the catalog. Raise PluginError."""
-    MODELS.add(_of_source(plugin) if plugin.source else _of_entry_points(plugin))
+    MODELS.add(_of_entry_points(plugin) if plugin.entry_point else _of_source(plugin))
 
 
 def install(plugins: Iterable[Plugin]) -> None:
@@ -148,7 +148,7 @@ def _checked(plugin: Plugin, name: str, given: object, kind: type[Kind]) -> Mapp
 
 def _check_package(plugin: Plugin) -> None:
     """Raise PluginError unless this machine has the same package as the one that started the sweep."""
-    if plugin.source:
+    if not plugin.entry_point:
         return
     point = next((one for one in installed().values() if one.value == plugin.entry_point), None)
     if point is None:
