@@ -1,0 +1,72 @@
+"""Lines on stderr that show what a command is doing, for output that is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from trainables.progress import listening
+from tune_app.formatting import clock, escaped
+
+SILENT_SECONDS = 1.5
+"""A line comes after so much silence. With the time that it takes to notice, no silence lasts two seconds."""
+POLL_SECONDS = 0.2
+
+
+class Heartbeat:
+    """Prints what is being done whenever nothing was printed for SILENT_SECONDS."""
+
+    def __init__(self, first: str) -> None:
+        self.doing = first
+        self._over = threading.Event()
+        self._began = self._printed = time.monotonic()
+
+    def set_doing(self, line: str) -> None:
+        """Remember what is being done now."""
+        self.doing = line
+
+    def printed(self) -> None:
+        """Remember that something was printed just now."""
+        self._printed = time.monotonic()
+
+    def stop(self) -> None:
+        """Print no more lines."""
+        self._over.set()
+
+    def beat(self) -> None:
+        """Print lines until `stop` is called. This runs in a thread."""
+        while not self._over.wait(POLL_SECONDS):
+            if time.monotonic() - self._printed >= SILENT_SECONDS:
+                self.printed()
+                with suppress(OSError, ValueError):  # the command goes on without these lines
+                    print(
+                        f"[{clock(time.monotonic() - self._began)}] {escaped(self.doing)}", file=sys.stderr, flush=True
+                    )
+
+
+_running: list[Heartbeat] = []
+
+
+def something_was_printed() -> None:
+    """Tell a running heartbeat that the command has printed something itself."""
+    for one in _running:
+        one.printed()
+
+
+@contextmanager
+def heartbeat(first: str = "starting") -> Iterator[Heartbeat]:
+    """Print on stderr what is being done while the block runs, at most two seconds after anything else was printed."""
+    made = Heartbeat(first)
+    thread = threading.Thread(target=made.beat, daemon=True)
+    _running.append(made)
+    thread.start()
+    try:
+        with listening(made.set_doing):
+            yield made
+    finally:
+        made.stop()
+        thread.join()
+        _running.remove(made)
