@@ -14,6 +14,8 @@ from tune_app.formatting import clock, escaped
 SILENT_SECONDS = 1.5
 """A line comes after so much silence. With the time that it takes to notice, no silence lasts two seconds."""
 POLL_SECONDS = 0.2
+START_SECONDS = 0.5
+"""The interpreter has been silent for so long when a command begins."""
 
 
 class Heartbeat:
@@ -22,7 +24,8 @@ class Heartbeat:
     def __init__(self, first: str) -> None:
         self.doing = first
         self._over = threading.Event()
-        self._began = self._printed = time.monotonic()
+        self._began = time.monotonic()
+        self._printed = self._began - START_SECONDS
 
     def set_doing(self, line: str) -> None:
         """Remember what is being done now."""

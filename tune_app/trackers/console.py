@@ -61,6 +61,7 @@ class Plain(Quiet):
         for line in opening_lines(experiment, records, slots):
             self.note(line)
         self._in_session = True
+        report("starting the trials")
 
     def note(self, line: str) -> None:
         if self._closed:
