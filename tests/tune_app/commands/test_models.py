@@ -241,8 +241,9 @@ def test_a_checkpoint_of_another_model_is_refused_in_a_sentence(swept: Experimen
         (theirs,) = trained(other, tmp_path).trial("0000").iterdir()
         shutil.copytree(theirs, checkpoint_folder, dirs_exist_ok=True)
         with pytest.raises(InputError, match="a checkpoint of beta_vae, and the sweep is one of ncsn"):
-            sample(request(copied, tmp_path / "new" / "a.png"))
+            sample(request(copied, tmp_path / "a.png"))
     assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "a.png").exists()
 
 
 def test_damaged_weights_are_refused(exported: Path, tmp_path: Path) -> None:
