@@ -59,7 +59,7 @@ def test_the_tour_leads_from_a_sweep_to_a_model_in_python(folder: Path) -> None:
     assert names == ["run", "status", "best", "report", "sample", "retrain", "export", "-c"]
     done = subprocess.run(
         [sys.executable, "-c", PROCESS, json.dumps([small(command) for command in commands])],
-        cwd=folder, capture_output=True, text=True, timeout=200,
+        cwd=folder, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     outputs = [part.partition("\n")[2] for part in re.split(r"^\$ ", done.stdout, flags=re.MULTILINE)[1:]]
