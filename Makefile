@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-fast check lint format schema torture
+.PHONY: run test test-fast test-browser check lint format schema torture
 
 run: .venv/installed
 	$(BIN)/python -m tune_app run ncsn_space.yaml
@@ -10,7 +10,10 @@ test: .venv/installed
 	$(BIN)/python -m pytest -q
 
 test-fast: .venv/installed
-	$(BIN)/python -m pytest -q -m "not ray"
+	$(BIN)/python -m pytest -q -m "not ray and not browser"
+
+test-browser: .venv/browser
+	$(BIN)/python -m pytest -q -n 0 -m browser
 
 check: lint test
 
@@ -33,4 +36,8 @@ schema: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv/browser: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,browser]'
 	touch $@

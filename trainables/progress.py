@@ -9,10 +9,11 @@ WATCH_SECONDS = 0.5
 _listeners: list[Callable[[str], None]] = []
 
 
-def report(line: str) -> None:
-    """Tell the listener how far a step is, such as `decoding images: 12,000 of 50,000`."""
+def report(line: str) -> bool:
+    """Tell the listener how far a step is, such as `decoding images: 12,000 of 50,000`. Return False without one."""
     if _listeners:
         _listeners[-1](line)
+    return bool(_listeners)
 
 
 @contextmanager

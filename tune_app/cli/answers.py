@@ -1,13 +1,14 @@
 """Commands about answers: best, report, compare, dashboard, list, sync."""
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from tune_app.cli.completion import complete_experiment
 from tune_app.cli.options import as_json, experiment_argument, find_in_out, out_option
-from tune_app.cli.output import say, show
+from tune_app.cli.output import say, show, shown_progress
 from tune_app.cli.root import cli
 from tune_app.errors import StorageError
 
@@ -22,7 +23,9 @@ def best(experiment: str, out: Path, as_json: bool) -> None:
     from tune_app.answer.text import answer_lines
     from tune_app.experiment.out_folder import find
 
-    answer = sweep_answer(find(experiment, out))
+    known = find(experiment, out)
+    with shown_progress("reading the trials"):
+        answer = sweep_answer(known)
     show(answer.as_json(), answer_lines(answer), as_json=as_json)
 
 
@@ -33,13 +36,15 @@ def best(experiment: str, out: Path, as_json: bool) -> None:
 def report(experiment: str, out: Path, as_json: bool) -> None:
     """Write report.html into EXP: its answer with charts, pictures and a table of all trials, for any browser."""
     from tune_app.experiment.out_folder import find
-    from tune_app.report.page import write_report
 
     known = find(experiment, out)
-    try:
-        write_report(known)
-    except OSError as error:
-        raise StorageError.of(error, known.folder) from error
+    with shown_progress("writing the report"):
+        from tune_app.report.page import write_report
+
+        try:
+            write_report(known)
+        except OSError as error:
+            raise StorageError.of(error, known.folder) from error
     show({"report": str(known.report)}, [f"report: {known.report}"], as_json=as_json)
 
 
@@ -69,13 +74,14 @@ def compare(experiments: tuple[str, ...], out: Path | None, folder: Path, as_jso
     if len(experiments) < 2:
         raise click.UsageError("Name two experiments or more.")
     known = [find(one, folder) for one in experiments]
-    if out:
-        from tune_app.report.comparison import check_new_page, write_comparison
+    with shown_progress("reading the trials"):
+        if out:
+            from tune_app.report.comparison import check_new_page, write_comparison
 
-        check_new_page(out)
-    found = side_by_side(known)
-    if out:
-        write_comparison(out, known, found)
+            check_new_page(out)
+        found = side_by_side(known)
+        if out:
+            write_comparison(out, known, found)
     lines = [*side_by_side_lines(found), *([f"wrote {out}"] if out else [])]
     show([one.as_json() for one in found], lines, as_json=as_json)
 
@@ -94,12 +100,17 @@ def dashboard(experiment: str, out: Path, port: int, as_json: bool) -> None:
 
     known = find(experiment, out)
 
+    opening = ExitStack()
+
     def ready(url: str) -> None:
+        opening.close()
         show(
             {"experiment": str(known.folder), "url": url}, [f"{known.shown}: {url}  (Ctrl-C ends it)"], as_json=as_json
         )
 
-    stage(known, port, ready, lambda line: say([line], quiet=True))
+    with opening:
+        opening.enter_context(shown_progress("reading the trials"))
+        stage(known, port, ready, lambda line: say([line], quiet=True))
 
 
 @cli.command("list")

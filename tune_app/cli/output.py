@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tune_app.cli.heartbeat import heartbeat, something_was_printed
 from tune_app.errors import TuneAppError
 from tune_app.formatting import escaped
 
@@ -51,6 +52,7 @@ class PatientStream:
 
     def write(self, text: str) -> int:
         """Write the text."""
+        something_was_printed()
         with self._reader_may_leave():
             return self._stream.write(text)
         return len(text)
@@ -75,23 +77,29 @@ class PatientStream:
 
 
 @contextmanager
-def shown_progress() -> Iterator[None]:
-    """Show on a terminal how far the long steps of the block are, each line in place of the last."""
+def shown_progress(first: str = "starting") -> Iterator[None]:
+    """Show how far the long steps of the block are: in one line of a terminal, or in lines on stderr."""
     if not sys.stdout.isatty():  # rich would move what we print to its own stream
-        yield
+        with heartbeat(first):
+            yield
         return
     from rich.console import Console
 
     from trainables.progress import listening
 
-    status = Console().status("starting")
+    status = Console().status(first)
     with status, listening(lambda line: status.update(escaped(line))):
         yield
 
 
-def make_console(*, quiet: bool) -> Quiet:
-    """Return the live table on a terminal, plain lines elsewhere."""
+@contextmanager
+def sweep_console(*, quiet: bool) -> Iterator[Quiet]:
+    """Yield the live table on a terminal, plain lines elsewhere."""
     from tune_app.trackers.console import Plain
     from tune_app.trackers.live_table import LiveTable
 
-    return Plain(to_stderr=quiet) if quiet or not sys.stdout.isatty() else LiveTable()
+    if not quiet and sys.stdout.isatty():
+        yield LiveTable()
+        return
+    with heartbeat():
+        yield Plain(to_stderr=quiet)

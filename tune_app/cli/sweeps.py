@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from trainables.progress import report
 from tune_app.cli.completion import complete_parameter
 from tune_app.cli.options import (
     KEYS,
@@ -23,7 +24,7 @@ from tune_app.cli.options import (
     space_argument,
     wandb_option,
 )  # fmt: skip
-from tune_app.cli.output import make_console, say, show
+from tune_app.cli.output import say, show, sweep_console
 from tune_app.cli.root import cli
 from tune_app.errors import ConfigError, InputError, Problem
 
@@ -49,18 +50,19 @@ def run(as_json: bool, resume: str | None, **options: Any) -> None:
 
     selection = make_selection(options)
     selection = selection if resume is None else selection.renamed(resume)
-    console, address = make_console(quiet=as_json), selection.address
-    existing = None if resume is None else newest(selection.out, resume)
-    if existing is not None:
-        # keep its profile: another machine would choose another one
-        config = selection.load(selection.profile or existing.profile())
-        resume_sweep(existing, config, address=address, console=console)
-        _finish(existing, as_json=as_json)
-    config, about = _select(selection, quiet=as_json)
-    say(plan_lines(make_plan(config, look_at_images(config, address)), config), quiet=as_json)
-    only = resume is not None
-    experiment = run_sweep(config, out=selection.out, only=only, address=address, about=about, console=console)
-    _finish(experiment, as_json=as_json)
+    address = selection.address
+    with sweep_console(quiet=as_json) as console:
+        existing = None if resume is None else newest(selection.out, resume)
+        if existing is not None:
+            # keep its profile: another machine would choose another one
+            config = selection.load(selection.profile or existing.profile())
+            resume_sweep(existing, config, address=address, console=console)
+            _finish(existing, as_json=as_json)
+        config, about = _select(selection, quiet=as_json)
+        say(plan_lines(make_plan(config, look_at_images(config, address)), config), quiet=as_json)
+        only = resume is not None
+        experiment = run_sweep(config, out=selection.out, only=only, address=address, about=about, console=console)
+        _finish(experiment, as_json=as_json)
 
 
 @cli.command(epilog=KEYS)
@@ -118,8 +120,9 @@ def resume(experiment: str, sets: tuple[str, ...], trials: int | None, as_json: 
 
     existing = find(experiment, options.pop("out"))
     changes = {**assigned(sets), **({} if trials is None else {"search.trials": str(trials)})}
-    resume_sweep(existing, existing.config(changes), console=make_console(quiet=as_json), **options)
-    _finish(existing, as_json=as_json)
+    with sweep_console(quiet=as_json) as console:
+        resume_sweep(existing, existing.config(changes), console=console, **options)
+        _finish(existing, as_json=as_json)
 
 
 @cli.command()
@@ -153,15 +156,15 @@ def retrain(
     if top and options["trials"]:
         raise click.UsageError("--trial names the settings and --top counts them: choose one.")
     sweep = find(experiment, out)
-    config = retraining_config(sweep, RetrainRequest(sets=assigned(sets), top=top or 1, **options), out)
-    say(retraining_lines(config), quiet=as_json)
-    about: dict[str, Any] = {
-        "profile": sweep.profile(),
-        "source": str(sweep.folder),
-        "command": ["tune_app", *sys.argv[1:]],
-    }
-    console = make_console(quiet=as_json)
-    _finish(run_sweep(config, out=out, address=address, about=about, console=console), as_json=as_json)
+    with sweep_console(quiet=as_json) as console:
+        config = retraining_config(sweep, RetrainRequest(sets=assigned(sets), top=top or 1, **options), out)
+        say(retraining_lines(config), quiet=as_json)
+        about: dict[str, Any] = {
+            "profile": sweep.profile(),
+            "source": str(sweep.folder),
+            "command": ["tune_app", *sys.argv[1:]],
+        }
+        _finish(run_sweep(config, out=out, address=address, about=about, console=console), as_json=as_json)
 
 
 @cli.command()
@@ -223,8 +226,9 @@ def status(experiment: str, out: Path, watch: bool, as_json: bool) -> None:
     if watch and is_running(known.folder):
         from tune_app.commands.watch import watch as stage
 
-        stage(known, make_console(quiet=False))
-        _finish(known, as_json=False)
+        with sweep_console(quiet=False) as console:
+            stage(known, console)
+            _finish(known, as_json=False)
     current = sweep_status(known)
     show(current.as_json(), status_lines(current), as_json=as_json)
 
@@ -260,6 +264,7 @@ def _finish(experiment: Experiment, *, as_json: bool) -> NoReturn:
     from tune_app.answer.summary import sweep_answer
     from tune_app.answer.text import answer_lines, exit_code
 
+    report("writing the answer")
     answer = sweep_answer(experiment)
     show(answer.as_json(), answer_lines(answer), as_json=as_json)
     sys.exit(exit_code(answer.state))

@@ -7,9 +7,10 @@ from pathlib import Path
 from trainables.files import new_folder, write_file
 from tune_app.answer.retraining import Retrained, metric_table, other_metrics, retrained, retrained_sentences
 from tune_app.commands.model_source import Source, trained_model
-from tune_app.errors import InputError, StorageError
+from tune_app.errors import StorageError
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.model_code import copies
+from tune_app.experiment.out_folder import check_new_folder
 from tune_app.experiment.ranking import TrialResult
 from tune_app.formatting import short
 
@@ -58,8 +59,7 @@ The owner of this model has not chosen a licence yet. The images that it was tra
 
 def export(where: str, experiments: Path, trial: str | None, out: Path) -> Path:
     """Write the folder `out` and return it. Raise InputError if it exists, or if there is no such model."""
-    if out.exists():
-        raise InputError(f"{out} exists already", hint="give another --out, or remove it")
+    check_new_folder(out)
     source = trained_model(where, experiments, trial)
 
     from trainables.pictures import png

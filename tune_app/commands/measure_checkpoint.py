@@ -192,7 +192,13 @@ def _run_spec(about: Mapping[str, object], request: MeasureRequest) -> RunSpec:
     ):
         raise InputError("the checkpoint does not say which model and parameters it has")
     known = MODELS[model].parameters
-    params = model_parameters(model, {**values_of_then(model, "training"), **saved, **request.sets})
+    if foreign := [name for name in saved if name not in known]:
+        raise InputError(f"{request.checkpoint}: it says that it is a {model}, which has no {', '.join(foreign)}")
+
+    def where(name: str, value: object) -> str:
+        return f"--set {name}={value}" if name in request.sets else f"{request.checkpoint}: {name}={value}"
+
+    params = model_parameters(model, {**values_of_then(model, "training"), **saved, **request.sets}, where=where)
     sampling = {name: value for name, value in params.items() if known[name].stage == "sampling"}
     settings: tuple[dict[str, Scalar], ...] = (sampling,)
     if "step_size" in sampling and not {"step_size", "step_lr"} & request.sets.keys():

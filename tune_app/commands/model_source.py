@@ -58,6 +58,10 @@ def trained_model(where: str, out: Path, trial: str | None = None) -> Source:
     nfe = config.recheck.nfe if result.draws else config.evaluation.nfe
     checkpoint = experiment.folder / result.checkpoint
     run = load_run(MeasureRequest(checkpoint, None, None, samples=64, nfe=nfe, seed=0))
+    if run.spec.model != config.model:
+        raise InputError(
+            f"{checkpoint}: this is a checkpoint of {run.spec.model}, and the sweep is one of {config.model}"
+        )
     known = MODELS[config.model].parameters
     given = {**config.constants, **result.params}
     sampling = {name: value for name, value in given.items() if known[name].stage == "sampling"}

@@ -12,6 +12,7 @@ from trainables.catalog import MODELS
 from trainables.files import write_file
 from tune_app.commands.model_source import Source, trained_model
 from tune_app.errors import InputError, StorageError
+from tune_app.experiment.out_folder import check_new_file, check_new_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,9 +57,13 @@ def sample(request: SampleRequest) -> list[Path]:
         raise InputError(f"--animate {request.animate}: must end in .gif")
     extra = {name: out.with_name(f"{out.stem}-{name}.png") for name in request.pictures}
     alone = request.animate is not None and not (request.out or request.each or extra)
-    for path in (None if alone else out, *extra.values(), request.each, request.animate):
-        if path and path.exists():
-            raise InputError(f"{path} exists already", hint="give another --out, or remove it")
+    for path in (None if alone else out, *extra.values()):
+        if path:
+            check_new_file(path)
+    if request.each:
+        check_new_folder(request.each, "--each")
+    if request.animate:
+        check_new_file(request.animate, "--animate")
     source = trained_model(request.where, request.experiments, request.trial)
     setting = _setting(source, request.sampling)
     if request.pictures and (source.model.name != "beta_vae" or source.data is None):

@@ -30,6 +30,7 @@ def recheck(session: Session, stopping: Stopping, console: Quiet) -> None:
         while waiting and len(running) < session.cluster.slots:
             record = waiting.pop(0)
             running[_start(session, record)] = record
+        console.progress(f"re-evaluating {', '.join(record.id for record in running.values())}")
         done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
         for object_ref in done:
             record = running.pop(object_ref)

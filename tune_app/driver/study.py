@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,15 @@ class StudyWriter:
     """Log listener that keeps an Optuna study equal to the log: trial n of the search is trial n of the study."""
 
     def __init__(
-        self, study: optuna.Study, space: Space, metrics: Sequence[str], constants: Mapping[str, Scalar]
+        self,
+        study: optuna.Study,
+        space: Space,
+        metrics: Sequence[str],
+        constants: Mapping[str, Scalar],
+        journal: MemoryJournal | None = None,
     ) -> None:
         self.study = study
+        self._journal = journal
         self._constants = constants
         self._elsewhere: set[str] = set()
         """Baselines with other values of parameters that are not searched. They would mislead the sampler."""
@@ -61,6 +68,8 @@ class StudyWriter:
 
     def __call__(self, event: Event) -> None:
         """Write one event. A setting that is trained again is no new proposal, so the study does not hold it."""
+        if self._journal:
+            self._journal.time = _utc(event.time)
         match event:
             case Asked(retrains=None):
                 if lies_elsewhere(event.params, self._constants):
@@ -94,6 +103,7 @@ class StudyWriter:
             distributions={name: self._distributions[name] for name in searched},
             user_attrs={"trial": asked.trial, "source": asked.source},
         )
+        template.datetime_start = _utc(asked.time)
         self._ids[asked.trial] = self._storage.create_new_trial(self.study._study_id, template_trial=template)
 
     def _write_report(self, report: Reported) -> None:
@@ -130,7 +140,7 @@ class StudyWriter:
 def rebuild_study(experiment: Experiment, config: SweepConfig, events: Iterable[Event]) -> StudyWriter:
     """Write the experiment's study anew from the log, and return its writer. Raise OSError if it cannot be written."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    buffer = _MemoryJournal()
+    buffer = MemoryJournal()
     replay = _writer(buffer, config)
     for event in events:
         replay(event)
@@ -146,20 +156,28 @@ def rebuild_study(experiment: Experiment, config: SweepConfig, events: Iterable[
 def study_in_memory(config: SweepConfig) -> StudyWriter:
     """Return the writer of an empty study that is not on disk."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return _writer(_MemoryJournal(), config)
+    return _writer(MemoryJournal(), config)
 
 
-class _MemoryJournal(BaseJournalBackend):
-    """A journal in memory."""
+class MemoryJournal(BaseJournalBackend):
+    """A journal in memory. A trial that ends gets the time of the event, not that at which the log is read again."""
 
     def __init__(self) -> None:
         self.logs: list[dict[str, Any]] = []
+        self.time: datetime | None = None
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         return iter(self.logs[log_number_from:])
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        for log in logs:
+            if self.time and "datetime_complete" in log:
+                log["datetime_complete"] = self.time.isoformat(timespec="microseconds")
         self.logs.extend(logs)
+
+
+def _utc(time: str) -> datetime:
+    return datetime.fromisoformat(time).astimezone(timezone.utc)
 
 
 def _writer(journal: BaseJournalBackend, config: SweepConfig) -> StudyWriter:
@@ -168,4 +186,5 @@ def _writer(journal: BaseJournalBackend, config: SweepConfig) -> StudyWriter:
     study = optuna.create_study(
         storage=JournalStorage(journal), study_name=config.name, directions=directions, load_if_exists=True
     )
-    return StudyWriter(study, config.space, metrics, config.constants)
+    memory = journal if isinstance(journal, MemoryJournal) else None
+    return StudyWriter(study, config.space, metrics, config.constants, memory)

@@ -172,6 +172,7 @@ def _write_report(session: Session, console: Quiet) -> None:
     """Write the report. A sweep does not fail because of its report."""
     if not session.records.searched:
         return
+    console.progress("writing the report")
     try:
         from tune_app.report.page import write_report
 

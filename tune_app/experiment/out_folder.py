@@ -62,6 +62,23 @@ def check_writable(out: Path) -> None:
             pass
 
 
+def check_new_file(path: Path, option: str = "--out") -> None:
+    """Raise InputError unless a new file or folder can be written at `path`, in a folder that exists."""
+    if path.exists():
+        raise InputError(f"{path} exists already", hint=f"give another {option}, or remove it")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {path.absolute().parent}")
+
+
+def check_new_folder(path: Path, option: str = "--out") -> None:
+    """Raise InputError unless a new folder can be made at `path`. The folders above it need not exist."""
+    if path.exists():
+        raise InputError(f"{path} exists already", hint=f"give another {option}, or remove it")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise InputError(f"{option} {path}: {above} is not a folder")
+
+
 def find(where: str, out: Path = DEFAULT_OUT) -> Experiment:
     """Return the experiment `where`: a folder, a name under `out`, or `latest`. Raise InputError if there is none."""
     if where == "latest":

@@ -12,6 +12,7 @@ from trainables.files import write_file
 from tune_app.answer.side_by_side import Competitor, side_by_side_lines
 from tune_app.errors import InputError, StorageError
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.out_folder import check_new_file
 from tune_app.formatting import clock, short
 from tune_app.report.figures import COLOURS, DASHES, Chart
 from tune_app.report.pictures import Picture, embedded
@@ -36,10 +37,7 @@ def check_new_page(path: Path) -> None:
     """Raise InputError unless a page can be written at `path`."""
     if path.suffix != ".html":
         raise InputError(f"--out {path}: must end in .html", hint="--experiments DIR names the folder of experiments")
-    if path.exists():
-        raise InputError(f"{path} exists already", hint="give another --out, or remove it")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"--out {path}: there is no folder {path.absolute().parent}")
+    check_new_file(path)
 
 
 def write_comparison(path: Path, experiments: Sequence[Experiment], competitors: Sequence[Competitor]) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -16,8 +16,14 @@ from tune_app.report.figures import Chart
 def render(template: str, drawn: Sequence[Chart], **values: object) -> str:
     """Return the page that `template` of the assets makes of the charts and the values. All text is escaped."""
     assets = files("tune_app.report") / "assets"
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string((assets / template).read_text()).render(
+    environment = Environment(
+        loader=FunctionLoader(lambda name: (assets / name).read_text()),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
         charts=[(f"chart-{number}", chart) for number, chart in enumerate(drawn)],
         data=_script_data(drawn),
         plotly=Markup(get_plotlyjs()) if drawn else "",  # noqa: S704

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from search_spaces.distributions import Scalar
+from trainables.progress import report
 from tune_app.config.schema import SweepConfig
 from tune_app.experiment.elsewhere import other_values
 from tune_app.experiment.events import Asked, Ended, Event, Failed, Rechecked, Reported
@@ -16,7 +17,8 @@ from tune_app.plan import trial_count
 from tune_app.trackers.time_left import seconds_left
 
 PROGRESS_SECONDS = 10.0
-"""In a pipe, a line about progress comes at the earliest so long after the line before."""
+"""If nobody listens to progress, a line about it comes at the earliest so long after the line before."""
+PULSE_SECONDS = 1.0
 
 
 class Quiet:
@@ -51,25 +53,39 @@ class Plain(Quiet):
     def __init__(self, *, to_stderr: bool = False) -> None:
         self._stream = sys.stderr if to_stderr else sys.stdout
         self._closed = False
-        self._said = time.monotonic()
+        self._in_session = False
+        self._said = self._pulsed = time.monotonic()
 
     def begin(self, config: SweepConfig, experiment: Experiment, records: Records, slots: int) -> None:
         self._config, self._records, self._slots, self._began = config, records, slots, time.monotonic()
         for line in opening_lines(experiment, records, slots):
             self.note(line)
+        self._in_session = True
+        report("starting the trials")
 
     def note(self, line: str) -> None:
         if self._closed:
             return
         self._said = time.monotonic()
+        if not self._in_session:  # the line names a long step, such as starting Ray
+            report(line)
         try:
             print(escaped(line), file=self._stream, flush=True)
         except (OSError, UnicodeError):  # the sweep goes on without output
             self._closed = True
 
     def progress(self, line: str) -> None:
-        if time.monotonic() - self._said >= PROGRESS_SECONDS:
+        if not report(line) and time.monotonic() - self._said >= PROGRESS_SECONDS:
             self.note(line)
+
+    def pulse(self) -> None:
+        """Report which trials are running, at most once a second."""
+        if not self._in_session or time.monotonic() - self._pulsed < PULSE_SECONDS:
+            return
+        self._pulsed = time.monotonic()
+        running = [f"{one.id} at {one.kimg:g} kimg" for one in self._records.unfinished.values()]
+        if running:
+            report(f"running: {', '.join(running[: self._slots])}")
 
     def event(self, event: Event) -> None:
         line = self._line(event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,26 @@ def test_each_trial_has_its_state_its_value_and_a_note(browser: Browser) -> None
     assert second["state"] == "Running"
     assert first["note"]["body"] == ("Trial 0000 (baseline): completed (max_kimg) at 27 kimg\n- value 3.5 at 27 kimg")
     assert browser.ask("/dashboard/studies/0")[0] == 200
+
+
+def test_the_times_are_those_of_the_trials_not_of_the_replay(tmp_path: Path) -> None:
+    made = create(tmp_path, "night")
+    config = load("branin_space.yaml").model_dump(mode="json", exclude={"profiles"})
+    write(
+        made,
+        started(config=config),
+        asked("0000", x1=1.0, x2=2.0),
+        changed(reported("0000", 27, "stop", value=3.5), time="2026-01-01T00:20:00+00:00"),
+        changed(ended("0000", kimg=27), time="2026-01-01T00:20:00+00:00"),
+    )
+    (trial,) = FollowedStudy(made).study.trials
+    assert trial.datetime_start == local("2026-01-01T00:00:00+00:00")
+    assert trial.datetime_complete == local("2026-01-01T00:20:00+00:00")
+
+
+def local(time: str) -> datetime:
+    """Return a time as Optuna has it: local, without a zone."""
+    return datetime.fromisoformat(time).astimezone().replace(tzinfo=None)
 
 
 def test_pictures_are_shown_where_they_are(browser: Browser, experiment: Experiment) -> None:

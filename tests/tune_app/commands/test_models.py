@@ -44,27 +44,30 @@ KIMG = 0.064
 @pytest.fixture(scope="module", params=["ncsn", "beta_vae"])
 def swept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Experiment]:
     """Return an experiment with one completed trial and its checkpoint."""
-    model, folder = request.param, tmp_path_factory.mktemp("experiments")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUNE_APP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        made = Experiment(folder / model)
-        (made.trials / "0000").mkdir(parents=True)
-        sizes = {"scheduler.max_kimg": KIMG, "scheduler.grace_kimg": KIMG, "evaluation.report_kimg": KIMG,
-                 "evaluation.final_samples": 16, "evaluation.samples": 16}  # fmt: skip
-        config = load(f"{model}_space.yaml", profile="laptop", set={**sizes, **SETTINGS[model]})
-        made.sweep_yaml.write_text(dump(config))
-        spec = run_spec(config, TINY[model], seed=3)
-        trial = Trial(spec, rungs=[KIMG], report_kimg=KIMG)
-        report = trial.advance()
-        name = checkpoint.name_at(trial.images)
-        trial.save(made.trial("0000") / name)
-        line = changed(
-            reported("0000", KIMG, "stop", **{name: v for name, v in report.metrics.items() if v == v}),
-            checkpoint=f"trials/0000/{name}", sampling=report.sampling,
-        )  # fmt: skip
-        events = [started(), asked("0000", **TINY[model]), line, ended("0000", kimg=KIMG)]
-        made.events.write_text("".join(json.dumps(event.as_json()) + "\n" for event in events))
-        yield made
+        yield trained(request.param, tmp_path_factory.mktemp("experiments"))
+
+
+def trained(model: str, folder: Path) -> Experiment:
+    made = Experiment(folder / model)
+    (made.trials / "0000").mkdir(parents=True)
+    sizes = {"scheduler.max_kimg": KIMG, "scheduler.grace_kimg": KIMG, "evaluation.report_kimg": KIMG,
+             "evaluation.final_samples": 16, "evaluation.samples": 16}  # fmt: skip
+    config = load(f"{model}_space.yaml", profile="laptop", set={**sizes, **SETTINGS[model]})
+    made.sweep_yaml.write_text(dump(config))
+    spec = run_spec(config, TINY[model], seed=3)
+    trial = Trial(spec, rungs=[KIMG], report_kimg=KIMG)
+    report = trial.advance()
+    name = checkpoint.name_at(trial.images)
+    trial.save(made.trial("0000") / name)
+    line = changed(
+        reported("0000", KIMG, "stop", **{name: v for name, v in report.metrics.items() if v == v}),
+        checkpoint=f"trials/0000/{name}", sampling=report.sampling,
+    )  # fmt: skip
+    events = [started(), asked("0000", **TINY[model]), line, ended("0000", kimg=KIMG)]
+    made.events.write_text("".join(json.dumps(event.as_json()) + "\n" for event in events))
+    return made
 
 
 def request(swept: Experiment, out: Path | None, **changes: Any) -> SampleRequest:
@@ -180,7 +183,10 @@ def test_a_sampling_value_replaces_that_of_the_sweep(swept: Experiment, tmp_path
         (("sample", "EXP", "--out", "grid.gif"), "must end in .png or .npz"),
         (("sample", "EXP", "--trial", "0007"), "--trial 0007: no such trial has reached a rung"),
         (("sample", "nowhere"), "not an experiment folder"),
+        (("sample", "EXP", "--out", "gone/a.png"), "--out gone/a.png: there is no folder"),
+        (("sample", "EXP", "--out", "a.png", "--each", "there.png/b"), "there.png is not a folder"),
         (("export", "EXP", "--out", "there.png"), "there.png exists already"),
+        (("export", "EXP", "--out", "there.png/below"), "there.png is not a folder"),
         (("export", "broken", "--out", "new"), "is not the description of an exported model"),
         (("export", "EXP", "--trial", "x", "--out", "new"), "no such trial"),
     ],
@@ -217,6 +223,27 @@ def test_a_changed_description_is_refused(exported: Path, change: dict[str, Any]
     (folder / "config.json").write_text(json.dumps({**about, **change}))
     with pytest.raises(InputError, match=words):
         tune_app.load_model(folder)
+
+
+def test_a_checkpoint_of_another_model_is_refused_in_a_sentence(swept: Experiment, tmp_path: Path) -> None:
+    copied = Experiment(Path(shutil.copytree(swept.folder, tmp_path / "copied")))
+    (checkpoint_folder,) = copied.trial("0000").iterdir()
+    about = json.loads((checkpoint_folder / "about.json").read_text())
+    other = "ncsn" if about["spec"]["model"] == "beta_vae" else "beta_vae"
+    about["spec"]["model"] = other
+    (checkpoint_folder / "about.json").write_text(json.dumps(about))
+    for source in (copied.folder, checkpoint_folder):
+        with pytest.raises(InputError, match=f"it says that it is a {other}, which has no") as refused:
+            export(str(source), tmp_path, None, tmp_path / "new")
+        assert "\n" not in str(refused.value)
+
+    if other == "beta_vae":
+        (theirs,) = trained(other, tmp_path).trial("0000").iterdir()
+        shutil.copytree(theirs, checkpoint_folder, dirs_exist_ok=True)
+        with pytest.raises(InputError, match="a checkpoint of beta_vae, and the sweep is one of ncsn"):
+            sample(request(copied, tmp_path / "a.png"))
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "a.png").exists()
 
 
 def test_damaged_weights_are_refused(exported: Path, tmp_path: Path) -> None:
