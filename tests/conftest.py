@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+ASSETS = Path(__file__).parent / "end_to_end/assets"
+VALLEY = (str(ASSETS / "valley.yaml"), "--models", str(ASSETS / "valley.py"))
+"""Arguments of a sweep of a user's own model, which is Branin again."""
 Entry = dict[str, Any]
 """A line of the event log."""
 Cli = Callable[..., subprocess.CompletedProcess[str]]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Cli, Sweep
+from tests.conftest import VALLEY, Cli, Sweep
 from tests.end_to_end.torture import BRANIN, MARK, check, torture, workers_of
 from tune_app.experiment.folder import Experiment
 from tune_app.experiment.out_folder import newest
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.ray
 Driver = subprocess.Popen[str]
 Start = Callable[..., Driver]
 AWAY = "away"
-NIGHT = ("branin_space.yaml", "--resume", "night", "--trials", "6", "--set", "fixed.step_seconds=0.1")
+NIGHT = (*VALLEY, "--resume", "night", "--trials", "6", "--set", "fixed.step_seconds=0.1")
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_sweep_goes_on_whatever_ended_it(start: Start, cli: Cli, folder: Path)
     assert all(record.checkpoints[-1].kimg == record.kimg for record in parked)
     assert not list(away.rglob(".park"))
 
-    driver = start("resume", "latest", until="kimg")
+    driver = start("resume", "latest", until="at 9 kimg")
     driver.send_signal(signal.SIGINT)
     time.sleep(0.05)
     driver.send_signal(signal.SIGINT)  # at once, whatever the trials do
@@ -97,10 +97,10 @@ def test_a_sweep_goes_on_whatever_ended_it(start: Start, cli: Cli, folder: Path)
 
 
 def test_a_trial_or_the_sweep_is_stopped_from_another_terminal(start: Start, cli: Cli, folder: Path) -> None:
-    driver = start("run", "branin_space.yaml", "--set", "fixed.step_seconds=0.2", until="0001 at 3 kimg")
+    driver = start("run", *VALLEY, "--set", "fixed.step_seconds=0.2", until="0001 at 3 kimg")
     (name,) = (path.name for path in (folder / "experiments").iterdir())
     assert cli("stop", name, "0001").returncode == 0
-    assert cli("run", *NIGHT[:1], "--resume", "branin").returncode == 2, "it is locked"
+    assert cli("run", *VALLEY, "--resume", "valley").returncode == 2, "it is locked"
     assert driver.stdout
     assert any("0001 stopped" in line for line in driver.stdout)
     assert cli("stop", "latest").returncode == 0
@@ -122,7 +122,7 @@ def test_a_trial_or_the_sweep_is_stopped_from_another_terminal(start: Start, cli
 def test_a_spent_budget_outlives_the_session_and_may_be_raised(cli: Cli, folder: Path) -> None:
     # 0.4 s of training: trials end at their next rung once that is spent
     few = ("--trials", "4", "--set", "fixed.step_seconds=0.05", "--set", "budget.cpu_hours=0.0001")
-    spent = cli("run", "branin_space.yaml", *few)
+    spent = cli("run", *VALLEY, *few)
     assert spent.returncode == 0, spent.stdout + spent.stderr
     assert "the budget is spent" in spent.stdout
     sweep = Sweep(the_experiment(folder).folder)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli
+from tests.conftest import VALLEY, Cli
 from tests.end_to_end.torture import MARK, marked
 from tests.events import asked, at, changed, ended, reported, resumed, started
 from tests.wandb_server import KEY, FakeRun, WandbServer
@@ -45,12 +45,12 @@ def environment(server: WandbServer, folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def start(folder: Path, environment: dict[str, str]) -> Iterator[Start]:
-    """Run `python -m tune_app run branin_space.yaml ARGS` in the background."""
+    """Run a sweep of a user's own model with ARGS in the background."""
     started: list[subprocess.Popen[str]] = []
 
     def run(*args: str, **more: str) -> subprocess.Popen[str]:
         driver = subprocess.Popen(
-            [sys.executable, "-m", "tune_app", "run", "branin_space.yaml", *args],
+            [sys.executable, "-m", "tune_app", "run", *VALLEY, *args],
             cwd=folder, env={**os.environ, **environment, **more}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip

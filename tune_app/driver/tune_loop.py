@@ -101,7 +101,12 @@ def _run(
             if left := len(waiting_points(session.experiment, session.records)):
                 console.note(f"added points that have not been run: {left}; {_resume_line(session)}")
     if not stopping.interruption.broken:
-        _write_report(session, console)
+        try:
+            _write_report(session, console)
+        except KeyboardInterrupt:
+            if state == "interrupted":
+                console.leave(_resume_line(session))
+            raise
     return summary
 
 
