@@ -11,6 +11,7 @@ from PIL import Image
 
 import tune_app
 from tests.conftest import Cli
+from tune_app.commands.init import write_model
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 COMMANDS = [
@@ -43,6 +44,7 @@ def test_a_sweep_of_the_readme_can_be_planned(cli: Cli, folder: Path, command: l
     (folder / "PHOTOS").mkdir()
     for number in range(9):
         Image.new("RGB", (32, 32)).save(folder / "PHOTOS" / f"{number}.jpg")
+    write_model("mine", folder)  # as the line above it in the README does
     words = [word for word in command[1:] if word not in ("--resume", "night")]
     done = cli("plan", *words, *TINY)
     assert done.returncode == 0, done.stderr

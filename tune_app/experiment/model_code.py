@@ -74,7 +74,7 @@ def copies(model: str) -> dict[str, str]:
 
 def _current(logged: LoggedPlugin, folder: Path) -> Plugin:
     """Return the code that this process uses under the logged name, or that lies where it was. Nothing is run."""
-    code = MODELS.code()
+    code, hint = MODELS.code(), _copy_hint(logged, folder)
     same = [one for one in code if one.plugin.sha256 == logged.sha256] or [
         one for one in code if one.plugin.name == logged.name or one.models.keys() & _models(logged)
     ]
@@ -86,11 +86,14 @@ def _current(logged: LoggedPlugin, folder: Path) -> Plugin:
             if not points:
                 raise InputError(f"{logged.name} {logged.version} is not installed", hint="install it, then try again")
             return plugin_code.of_package(points[0])
-        if Path(logged.path).is_file():
-            return plugin_code.read_file(Path(logged.path))
+        path = Path(logged.path)
+        if not path.is_absolute() or path.is_relative_to(folder.absolute()):  # the folder may come from somebody else
+            raise InputError(f"{logged.name} is not run unasked, because it lies in the experiment", hint=hint)
+        if path.is_file():
+            return plugin_code.read_file(path)
     except PluginError as error:
         raise InputError(str(error)) from None
-    raise InputError(f"{logged.path} no longer exists", hint=_copy_hint(logged, folder))
+    raise InputError(f"{logged.path} no longer exists", hint=hint)
 
 
 def _run(plugin: Plugin) -> None:

@@ -64,6 +64,19 @@ def test_a_person_may_accept_changed_code(experiment: Path) -> None:
     assert MODELS["line"].parameters["x"].default == 0.75
 
 
+def test_code_inside_the_experiment_runs_only_if_a_person_names_it(experiment: Path) -> None:
+    (experiment / COPIES).mkdir()
+    copy = experiment / COPIES / "line.py"
+    copy.write_text(FILE)
+    log = experiment / "events.jsonl"
+    log.write_text(log.read_text().replace(str(experiment.parent / "line.py"), str(copy)))
+    with pytest.raises(InputError, match=r"line\.py is not run unasked, because it lies in the experiment") as refused:
+        load_code(experiment)
+    assert refused.value.hint == f"use the experiment's own copy with --models {copy}"
+    add(read_file(copy))
+    assert load_code(experiment) == {}
+
+
 def test_the_same_code_under_another_name_is_accepted_and_a_missing_file_is_named(experiment: Path) -> None:
     (experiment.parent / "line.py").rename(experiment.parent / "renamed.py")
     with pytest.raises(InputError, match=r"line\.py no longer exists") as refused:
