@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from typing_extensions import override
 
+from trainables import rules
 from trainables.contract import Plugin, PluginError, Scalar
 from trainables.model import Metric, Model, Parameter
 
@@ -84,6 +85,7 @@ def _can_sample(params: Mapping[str, Scalar], sampling: Mapping[str, Scalar]) ->
 
 NCSN = Model(
     image_model="trainables.ncsn.task:of_images",
+    rules=rules.ncsn,
     side_multiple=8,
     can_sample=_can_sample,
     parameters={
@@ -164,6 +166,7 @@ NCSN = Model(
 )
 BETA_VAE = Model(
     image_model="trainables.beta_vae.task:of_images",
+    rules=rules.beta_vae,
     side_multiple=16,
     parameters={
         **TRAINING,

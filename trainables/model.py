@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from trainables.contract import ImageFacts, ImageModel, Run, RunSpec, Scalar
 
@@ -17,6 +17,48 @@ MakeImageModel = Callable[[Mapping[str, Scalar], ImageFacts], ImageModel]
 MakeRun = Callable[[RunSpec], Run]
 """Build a run."""
 OfSamples = Callable[["Tensor", "Tensor", "nn.Module"], float]
+
+
+class Reach(Protocol):
+    """The values that the parameters take in the trials of a search, or in one of its baselines."""
+
+    @property
+    def first_rung(self) -> float:
+        """Kimg at which trials are evaluated first."""
+        ...
+
+    def extremes(self, name: str) -> tuple[float, float]:
+        """Return the smallest and the largest value of a numeric parameter."""
+        ...
+
+    def choices(self, name: str) -> set[Scalar]:
+        """Return the values of a parameter of choices."""
+        ...
+
+    def is_searched(self, name: str) -> bool:
+        """Return True if the search varies the parameter."""
+        ...
+
+    def is_searched_when(self, name: str, parent: str, value: Scalar) -> bool:
+        """Return True if the search varies the parameter only for some values of `parent`, and for this one."""
+        ...
+
+
+class Complaint(NamedTuple):
+    """The reason why a combination of parameters is refused."""
+
+    names: tuple[str, ...]
+    """The parameters at fault, the most likely one first."""
+    message: str
+    hint: str = ""
+
+
+Rules = Callable[[Reach], Iterable[Complaint]]
+
+
+def no_rules(_reach: Reach) -> Iterable[Complaint]:
+    """Return no complaint: all combinations of the parameters make sense."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +132,8 @@ class Model:
     """The side of an image must be a multiple of this number of pixels."""
     descending: Sequence[tuple[str, str]] = ()
     """Pairs of parameters. The first of a pair must be larger than the second."""
+    rules: Rules = no_rules
+    """Return what is wrong with a combination of parameters that are each within their bounds."""
     can_sample: Callable[[Mapping[str, Scalar], Mapping[str, Scalar]], bool] = always
     """Return True if a network of these training parameters can be sampled with this setting."""
     version: int = 1

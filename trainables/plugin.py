@@ -17,12 +17,13 @@ from trainables.contract import (
     RunSpec,
     Scalar,
 )
-from trainables.model import MakeImageModel, Metric, Model, Parameter
+from trainables.model import Complaint, MakeImageModel, Metric, Model, Parameter, Rules, no_rules
 
 if TYPE_CHECKING:
     from trainables.training import ImageRun
 
 __all__ = [
+    "Complaint",
     "Evaluation",
     "Grid",
     "ImageFacts",
@@ -51,13 +52,15 @@ def image_model(
     metrics: Mapping[str, Metric] | None = None,
     training: type[ImageRun] | None = None,
     side_multiple: int = 1,
+    rules: Rules = no_rules,
 ) -> Model:
     """Return the declaration of a model of images.
 
     `make` is an ImageModel class, or a function that builds one. `parameters` are the model's own; the parameters of
     training (lr, batch_size, ema, ...) are added, and one of the same name replaces theirs. `metrics` are added to kid,
     fd, diversity, seconds and loss. `training` is a class derived from ImageRun (training.py), for a model that needs
-    more than one loss. The side of an image must be a multiple of `side_multiple` pixels.
+    more than one loss. The side of an image must be a multiple of `side_multiple` pixels. `rules`
+    returns what is wrong with a combination of parameters.
     """
 
     def run(spec: RunSpec) -> Run:
@@ -71,4 +74,5 @@ def image_model(
         image_model=make,
         run=run if training else "",
         side_multiple=side_multiple,
+        rules=rules,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -15,21 +14,13 @@ from search_spaces.distributions import Categorical, Distribution, Float, Scalar
 from search_spaces.space import Space
 from trainables.catalog import MODELS, PAIRS
 from trainables.model import Parameter
+from tune_app.config.reach import Fault, Reach, all_reaches
 
 if TYPE_CHECKING:
     from tune_app.config.schema import SweepConfig
 
 SAMPLING_POINTS = 5
 """Values of each sampling parameter that the last evaluation tries. No other evaluation tries more."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something wrong at a key of the configuration."""
-
-    key: tuple[str | int, ...]
-    message: str
-    hint: str = ""
 
 
 def check(config: SweepConfig, *, resumed: bool = False) -> None:
@@ -43,7 +34,7 @@ def check(config: SweepConfig, *, resumed: bool = False) -> None:
     if not faults:
         faults = [*_space(config)]
     if not faults:
-        faults = [*_baselines(config), *_langevin_step(config), *_warmup(config), *_retraining(config)]
+        faults = [*_baselines(config), *_rules(config), *_retraining(config)]
         faults += [] if resumed else [*_order(config), *_batch_size(config)]
     if faults:
         raise ValidationError.from_exception_data(
@@ -220,52 +211,9 @@ def _retraining(config: SweepConfig) -> Iterator[Fault]:
         yield Fault(("retraining",), message, "`tune_app retrain` writes this configuration")
 
 
-class _Reach:
-    """The values that parameters take in the trials of the search, or in one baseline."""
-
-    def __init__(self, config: SweepConfig, baseline: int | None = None) -> None:
-        self.config, self._baseline = config, baseline
-        self._given = {} if baseline is None else config.baselines[baseline]
-
-    def extremes(self, name: str) -> tuple[float, float]:
-        """Return the smallest and the largest value of a numeric parameter."""
-        numbers = [float(value) for value in self._values(name)]
-        return min(numbers), max(numbers)
-
-    def choices(self, name: str) -> set[Scalar]:
-        """Return the values of a parameter of choices."""
-        return set(self._values(name)) if name in MODELS[self.config.model].parameters else set()
-
-    def fault(self, message: str, hint: str = "", *names: str) -> Fault:
-        """Return the fault at the first of the parameters that the baseline or the configuration sets."""
-        if self._baseline is None:
-            return Fault(_written(self.config, *names), message, hint)
-        inside = [name for name in names if name in self._given]
-        return Fault(("baselines", self._baseline, *inside[:1]), message, hint)
-
-    def _values(self, name: str) -> list[Scalar]:
-        if name in self._given:
-            return [self._given[name]]
-        p = self.config.parameters.get(name)
-        if p is None:
-            return [self.config.constants[name]]
-        values: list[Scalar] = [*p.choices] if isinstance(p, Categorical) else [p.low, p.high]
-        if p.when:
-            values.append(MODELS[self.config.model].parameters[name].default)  # its value where it is not searched
-        return values
-
-
-def _all_reaches(config: SweepConfig, *names: str) -> Iterator[_Reach]:
-    """Yield the reach of the search, and that of each baseline that sets one of the parameters."""
-    yield _Reach(config)
-    for i, baseline in enumerate(config.baselines):
-        if any(name in baseline for name in names):
-            yield _Reach(config, i)
-
-
 def _order(config: SweepConfig) -> Iterator[Fault]:
     for larger, smaller in MODELS[config.model].descending:
-        for reach in _all_reaches(config, larger, smaller):
+        for reach in all_reaches(config, larger, smaller):
             low, high = reach.extremes(larger)[0], reach.extremes(smaller)[1]
             if low <= high:
                 message = f"the smallest {larger} ({low:g}) must be above the largest {smaller} ({high:g})"
@@ -275,44 +223,15 @@ def _order(config: SweepConfig) -> Iterator[Fault]:
 def _batch_size(config: SweepConfig) -> Iterator[Fault]:
     if "batch_size" not in MODELS[config.model].parameters:
         return
-    for reach in _all_reaches(config, "batch_size"):
+    for reach in all_reaches(config, "batch_size"):
         largest, report = reach.extremes("batch_size")[1], 1000 * config.evaluation.report_kimg
         if largest > report:
             message = f"the largest batch ({largest:g} images) must fit between two reports ({report:g} images)"
             yield reach.fault(message, "raise evaluation.report_kimg", "batch_size")
 
 
-def _written(config: SweepConfig, *names: str) -> tuple[str, ...]:
-    """Return the key of the first of the parameters that the configuration sets."""
-    keys = [(block, name) for name in names for block in ("parameters", "fixed") if name in getattr(config, block)]
-    return keys[0] if keys else ("parameters",)
-
-
-def _langevin_step(config: SweepConfig) -> Iterator[Fault]:
-    if config.model != "ncsn":
-        return
-    for reach in _all_reaches(config, "step_lr", "sampler", "arch", "conditioning"):
-        if "step_size" in config.parameters and reach.extremes("step_lr")[1] > 0:
-            hint = "keep one of them"
-            yield reach.fault("step_size has no effect together with step_lr", hint, "step_size", "step_lr")
-        needs_levels = "refinenet" in reach.choices("arch") or "sigma" in reach.choices("conditioning")
-        if set(reach.choices("sampler")) == {"heun"} and needs_levels:
-            message = "heun needs a network that takes any noise level: arch unet or resunet, conditioning log_sigma"
-            yield reach.fault(message, "", "sampler", "arch", "conditioning")
-    if "heun" not in _Reach(config).choices("sampler"):
-        return
-    for name in ("step_size", "step_lr", "ladder", "steps_per_level"):
-        p = config.parameters.get(name)
-        if p and not any(same(value, "langevin") for value in p.when.get("sampler", ())):
-            hint = "add `when: {sampler: langevin}`" if "sampler" in config.parameters else f"fix {name}, or drop it"
-            yield Fault(("parameters", name), "has no effect with sampler heun", hint)
-
-
-def _warmup(config: SweepConfig) -> Iterator[Fault]:
-    if config.model != "beta_vae":
-        return
-    for reach in _all_reaches(config, "kl_warmup_kimg"):
-        longest, first = reach.extremes("kl_warmup_kimg")[1], config.rungs[0]
-        if longest > first:
-            message = f"the warm-up ({longest:g} kimg) must end before the first rung ({first:g} kimg)"
-            yield reach.fault(message, "otherwise rungs compare different objectives", "kl_warmup_kimg")
+def _rules(config: SweepConfig) -> Iterator[Fault]:
+    for reach in [Reach(config), *(Reach(config, i) for i in range(len(config.baselines)))]:
+        for complaint in MODELS[config.model].rules(reach):
+            if reach.sets_any(complaint.names):
+                yield reach.fault(complaint.message, complaint.hint, *complaint.names)
