@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from trainables.ray_worker import Prepared
 
 CREDENTIAL_PLACES = "RAY_AUTH_TOKEN, a file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token"
-CONNECT_SECONDS, POLL_SECONDS, NOTE_SECONDS = 5.0, 2.0, 60.0
+CONNECT_SECONDS, POLL_SECONDS, NOTE_SECONDS, COUNT_SECONDS = 5.0, 2.0, 60.0, 2.0
 PATIENCE_SECONDS = 1800.0
 """How long the start waits for a node that an autoscaler may add."""
 _numbers = count()
@@ -70,6 +70,7 @@ class Cluster:
     _looked: float = 0.0
     _spare: int = 0
     """Number of trials that may wait although they do not fit, so that an autoscaler adds a node."""
+    _counting: threading.Thread | None = None
 
     @property
     def logs(self) -> Path | None:
@@ -78,11 +79,21 @@ class Cluster:
 
     def room(self) -> int:
         """Return the number of trials that may run at once. A cluster is counted again, because nodes come and go."""
-        if not self.local and time.monotonic() - self._looked > POLL_SECONDS:
+        asking = self._counting is not None and self._counting.is_alive()
+        if not (self.local or asking) and time.monotonic() - self._looked > POLL_SECONDS:
             self._looked = time.monotonic()
+            # in a thread, because a call to a head that has died does not return
+            self._counting = threading.Thread(target=self._count_again, daemon=True)
+            self._counting.start()
+            self._counting.join(COUNT_SECONDS)
+        return self.slots + self._spare
+
+    def _count_again(self) -> None:
+        from ray.exceptions import RayError
+
+        with suppress(RayError):
             self.count()
             self._spare = int(_grows())
-        return self.slots + self._spare
 
     def count(self) -> None:
         """Count the nodes' resources, and the trials that fit on them."""
@@ -126,6 +137,7 @@ def started(
         else:
             if ours:
                 join(str(address))
+                watch.start_joined()
             else:
                 note("the sweep runs in the Ray that this process has already started")
             _await_room(resources, note)
