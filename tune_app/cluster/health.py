@@ -31,9 +31,9 @@ def dead_process() -> str:
     """Return the name of a process of our Ray that has died, empty if there is none."""
     if _joined:
         return _joined[0].dead
-    from ray._private import worker
-
-    started = worker._global_node.all_processes if worker._global_node else {}
+    # no import: this also runs in a thread while the main thread imports ray, and two imports at once can fail
+    node = getattr(sys.modules.get("ray._private.worker"), "_global_node", None)
+    started = node.all_processes if node else {}
     for kind, name in PROCESSES.items():
         if any(one.process.poll() is not None for one in started.get(kind, [])):
             return name

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.contract import RunSpec
 from trainables.cpus import cpus
 from tune_app.cluster.health import DeathWatch, results
+from tune_app.cluster.limits import OBJECT_STORE_BYTES, check_open_files, shared_memory_fault
 from tune_app.cluster.ray_switches import (
     FOR_A_JOINED_CLUSTER,
     FOR_A_PRIVATE_RAY,
@@ -121,6 +122,7 @@ def started(
     if private_ray:
         os.environ.update(FOR_A_PRIVATE_RAY)
         _check_fits(resources, [{"CPU": float(cpus()), "GPU": float(local_gpus())}], "this machine")
+        check_open_files()
     private = scratch_folder()
     scratch = private / f"{next(_numbers)}"
     scratch.mkdir()
@@ -130,6 +132,8 @@ def started(
             # in a file of ours, because Ray's default is the home folder, which may not be writable
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(private / "token")
             note("starting Ray on this machine")
+            if fault := shared_memory_fault():
+                note(f"{fault}: trials share their data through files in {private}, which is slower")
             watch.start()
             with small_processes(), secrets_kept(storage):
                 _connect(**_private(scratch))
@@ -257,7 +261,9 @@ def _private(scratch: Path) -> dict[str, Any]:
         "num_cpus": cpus(),
         "num_gpus": local_gpus(),
         "include_dashboard": False,
-        "object_store_memory": 256 * 2**20,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        # Ray itself fails if /dev/shm is missing or cannot be written
+        "_plasma_directory": str(scratch) if shared_memory_fault() else None,
         "_node_ip_address": "127.0.0.1",
         "_temp_dir": str(scratch / "r"),
     }
