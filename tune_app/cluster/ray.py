@@ -163,7 +163,8 @@ def started(
 
 def callers_ray() -> bool:
     """Return True if Ray runs in this process and we have not started it."""
-    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized()) and not _started
+    ray = sys.modules.get("ray")
+    return bool(ray and ray.is_initialized() and not _started)
 
 
 def gpus(address: str | None) -> int:
