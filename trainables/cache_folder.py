@@ -32,8 +32,11 @@ def _writable(folder: Path) -> bool:
 
 
 def _private_folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"tune_app-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder = Path(tempfile.gettempdir()) / f"tune_app-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"there is no folder for the cache ({error}): set TUNE_APP_CACHE to one") from None
     status = folder.lstat()
     if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
         return folder

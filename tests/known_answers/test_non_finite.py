@@ -26,7 +26,7 @@ def share_of_nan(seed: int, sampler: str = "tpe") -> float:
 @pytest.mark.parametrize(("sampler", "most"), [("tpe", 0.45), ("gp", 0.2), ("cmaes", 0.35)])
 def test_no_sampler_returns_to_where_trials_end_with_nan(sampler: str, most: float) -> None:
     """While they ignored such trials, 71 % of TPE's and 75 % of GP's proposals were NaN. Now 29 % and 11 % are."""
-    seeds = 2 if sampler == "gp" else 4
+    seeds = 1 if sampler == "gp" else 4  # a search by GP takes seconds
     assert sum(share_of_nan(seed, sampler) for seed in range(seeds)) / seeds < most
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.contract import RunSpec
 from trainables.cpus import cpus
 from tune_app.cluster.health import DeathWatch, results
+from tune_app.cluster.limits import OBJECT_STORE_BYTES, check_open_files, shared_memory_fault
 from tune_app.cluster.ray_switches import (
     FOR_A_JOINED_CLUSTER,
     FOR_A_PRIVATE_RAY,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from trainables.ray_worker import Prepared
 
 CREDENTIAL_PLACES = "RAY_AUTH_TOKEN, a file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token"
-CONNECT_SECONDS, POLL_SECONDS, NOTE_SECONDS = 5.0, 2.0, 60.0
+CONNECT_SECONDS, POLL_SECONDS, NOTE_SECONDS, COUNT_SECONDS = 5.0, 2.0, 60.0, 2.0
 PATIENCE_SECONDS = 1800.0
 """How long the start waits for a node that an autoscaler may add."""
 _numbers = count()
@@ -70,6 +71,7 @@ class Cluster:
     _looked: float = 0.0
     _spare: int = 0
     """Number of trials that may wait although they do not fit, so that an autoscaler adds a node."""
+    _counting: threading.Thread | None = None
 
     @property
     def logs(self) -> Path | None:
@@ -78,11 +80,21 @@ class Cluster:
 
     def room(self) -> int:
         """Return the number of trials that may run at once. A cluster is counted again, because nodes come and go."""
-        if not self.local and time.monotonic() - self._looked > POLL_SECONDS:
+        asking = self._counting is not None and self._counting.is_alive()
+        if not (self.local or asking) and time.monotonic() - self._looked > POLL_SECONDS:
             self._looked = time.monotonic()
+            # in a thread, because a call to a head that has died does not return
+            self._counting = threading.Thread(target=self._count_again, daemon=True)
+            self._counting.start()
+            self._counting.join(COUNT_SECONDS)
+        return self.slots + self._spare
+
+    def _count_again(self) -> None:
+        from ray.exceptions import RayError
+
+        with suppress(RayError):
             self.count()
             self._spare = int(_grows())
-        return self.slots + self._spare
 
     def count(self) -> None:
         """Count the nodes' resources, and the trials that fit on them."""
@@ -110,6 +122,7 @@ def started(
     if private_ray:
         os.environ.update(FOR_A_PRIVATE_RAY)
         _check_fits(resources, [{"CPU": float(cpus()), "GPU": float(local_gpus())}], "this machine")
+        check_open_files()
     private = scratch_folder()
     scratch = private / f"{next(_numbers)}"
     scratch.mkdir()
@@ -119,6 +132,8 @@ def started(
             # in a file of ours, because Ray's default is the home folder, which may not be writable
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(private / "token")
             note("starting Ray on this machine")
+            if fault := shared_memory_fault():
+                note(f"{fault}: trials share their data through files in {private}, which is slower")
             watch.start()
             with small_processes(), secrets_kept(storage):
                 _connect(**_private(scratch))
@@ -126,6 +141,7 @@ def started(
         else:
             if ours:
                 join(str(address))
+                watch.start_joined()
             else:
                 note("the sweep runs in the Ray that this process has already started")
             _await_room(resources, note)
@@ -147,7 +163,8 @@ def started(
 
 def callers_ray() -> bool:
     """Return True if Ray runs in this process and we have not started it."""
-    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized()) and not _started
+    ray = sys.modules.get("ray")
+    return bool(ray and ray.is_initialized() and not _started)
 
 
 def gpus(address: str | None) -> int:
@@ -245,7 +262,9 @@ def _private(scratch: Path) -> dict[str, Any]:
         "num_cpus": cpus(),
         "num_gpus": local_gpus(),
         "include_dashboard": False,
-        "object_store_memory": 256 * 2**20,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        # Ray itself fails if /dev/shm is missing or cannot be written
+        "_plasma_directory": str(scratch) if shared_memory_fault() else None,
         "_node_ip_address": "127.0.0.1",
         "_temp_dir": str(scratch / "r"),
     }

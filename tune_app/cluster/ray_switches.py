@@ -21,6 +21,8 @@ FOR_EVERY_CLUSTER = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000",
+    # Tune asks for the cluster's resources only to log them, and a head that has died keeps it waiting
+    "TUNE_STATE_REFRESH_PERIOD": "1000000000",
     # our own handler lets trials write a checkpoint first
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # a report without the metric is normal between rungs
@@ -37,6 +39,8 @@ FOR_A_PRIVATE_RAY = {
 FOR_A_JOINED_CLUSTER = {
     # the port is open, so more retries do not help
     "RAY_NUM_REDIS_GET_RETRIES": "3",
+    # Ray would end this process after 60 s without the head, before we can say so and log the end
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "120",
 }
 FOR_WORKERS = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",)
 """Variables of FOR_EVERY_CLUSTER that a joined cluster's workers need too."""

@@ -44,16 +44,31 @@ def scratch_folder() -> Path:
 
 def socket_folder() -> Path:
     """Return the temporary folder, or a shorter path if Ray's sockets need one. Raise InputError if there is none."""
-    folders = dict.fromkeys((tempfile.gettempdir(), *SHORT_FOLDERS))
-    for folder in folders:
-        short = len(os.fsencode(folder)) <= LONGEST_FOLDER
-        if short and os.access(folder, os.W_OK | os.X_OK) and has_locks(Path(folder)):
+    faults: dict[str, list[str]] = {}
+    for folder in temporary_folders():
+        if not (fault := _fault(folder)):
             return Path(folder)
+        faults.setdefault(fault, []).append(folder)
     raise InputError(
-        f"no folder for Ray's sockets: each of {', '.join(folders)} has more than {LONGEST_FOLDER} characters, cannot "
-        "be written, or has no file locks",
-        hint="set TMPDIR to a local folder with a shorter path",
+        "no folder for Ray's sockets: " + "; ".join(f"{', '.join(found)} {why}" for why, found in faults.items()),
+        hint=f"set TMPDIR to a local folder that can be written, with a path of at most {LONGEST_FOLDER} characters",
     )
+
+
+def temporary_folders() -> list[str]:
+    """Return the folders that Ray's files may be in, the best first."""
+    with suppress(FileNotFoundError):  # Python finds none that can be written
+        return [*dict.fromkeys((tempfile.gettempdir(), *SHORT_FOLDERS))]
+    return [*SHORT_FOLDERS]
+
+
+def _fault(folder: str) -> str:
+    """Return why Ray's sockets cannot be in the folder, or an empty string."""
+    if len(os.fsencode(folder)) > LONGEST_FOLDER:
+        return f"has more than {LONGEST_FOLDER} characters"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return "cannot be written"
+    return "" if has_locks(Path(folder)) else "has no file locks"
 
 
 def _remove_if_dead(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Check what a sweep needs on this machine: one row for each thing, with what to do if it is missing."""
 
+import os
 import platform
-import resource
 import shutil
 import socket
 import tempfile
@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
+from trainables.cache_folder import cache_folder
 from trainables.cpus import cpus
+from trainables.locks import has_locks
+from tune_app.cluster.limits import SHM, check_open_files, files_needed, open_files, shared_memory_fault
 from tune_app.cluster.scratch import socket_folder
 from tune_app.cluster.this_machine import local_gpus
-from tune_app.errors import InputError
+from tune_app.errors import InputError, first_line
 from tune_app.experiment.out_folder import check_writable
 from tune_app.trackers.wandb_key import login_command, wandb_account
 
@@ -28,7 +31,6 @@ FIRST_RAY = (2, 60)
 PORTS = {"http": 8265, "https": 443, "ray": 10001}
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
-SHM = Path("/dev/shm")  # noqa: S108 (Ray's folder, only read)
 State = Literal["ok", "warning", "bad"]
 
 
@@ -57,6 +59,7 @@ def examine(out: Path, address: str | None, environment: Mapping[str, str]) -> l
         _shared_memory(),
         _files(),
         _sockets(),
+        *_locks(out),
     ]
 
 
@@ -152,8 +155,8 @@ def _cluster(address: str | None, environment: Mapping[str, str]) -> Iterator[Ro
 
 def _current(environment: Mapping[str, str]) -> str | None:
     """Return the address that `auto` stands for: of the Ray started last on this machine."""
-    folder = Path(environment.get("RAY_TMPDIR", tempfile.gettempdir()))
     with suppress(OSError):
+        folder = Path(environment.get("RAY_TMPDIR") or tempfile.gettempdir())
         return (folder / "ray/ray_current_cluster").read_text().strip() or None
     return None
 
@@ -200,7 +203,7 @@ def _folder(out: Path, *, shared: bool) -> Row:
 
 
 def _disk(out: Path) -> Row:
-    free = shutil.disk_usage(next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())).free / GIB
+    free = shutil.disk_usage(_existing(out)).free / GIB
     state: State = "bad" if free < 1 else "warning" if free < 10 else "ok"
     return Row("disk", state, f"{free:.1f} GiB free", "" if state == "ok" else "free space, or choose another --out")
 
@@ -216,8 +219,6 @@ def _data() -> Row:
     from trainables.contract import DataError
 
     try:
-        from trainables.cache_folder import cache_folder
-
         folder = cache_folder() / "cifar10"
     except (ImportError, OSError, DataError) as error:
         return Row(
@@ -230,7 +231,11 @@ def _data() -> Row:
 
 
 def _wandb(environment: Mapping[str, str]) -> Row:
-    account = wandb_account(environment)
+    try:
+        account = wandb_account(environment)
+    except OSError as error:  # wandb needs a temporary folder already when it is imported
+        todo = "set TMPDIR to a folder that can be written"
+        return Row("wandb key", "warning", f"wandb cannot be imported ({first_line(error)})", todo)
     if account.key_in:
         return Row("wandb key", "ok", f"for {account.host} in {account.key_in}")
     if account.mode != "online":
@@ -255,18 +260,57 @@ def _memory() -> Row:
 
 
 def _shared_memory() -> Row:
+    if fault := shared_memory_fault():
+        found = f"{fault}; a sweep then shares its data through files in the temporary folder, which is slower"
+        return Row(str(SHM), "warning", found, "give the container --shm-size=4g, or mount a tmpfs there")
     try:
-        free = shutil.disk_usage(SHM).free / GIB
+        return Row(str(SHM), "ok", f"{shutil.disk_usage(SHM).free / GIB:.1f} GiB free")
     except OSError:
         return Row(str(SHM), "ok", "this system has none")
-    if free < 0.5:
-        return Row(str(SHM), "warning", f"{free:.2f} GiB free", "give the container --shm-size=4g")
-    return Row(str(SHM), "ok", f"{free:.1f} GiB free")
+
+
+def _locks(out: Path) -> Iterator[Row]:
+    """Yield a row on the file locks of each folder in which sweeps wait for each other."""
+    waits = "a lock there is a file that names its holder; if another machine dies with it, remove that file"
+    moves = "Ray's files go to another folder, see the row on ray sockets"
+    places = [("out", _existing(out), waits), ("cache", _cache(), waits), ("tmp", _temporary(), moves)]
+    for name, folder, without in places:
+        locks = None
+        with suppress(OSError):
+            locks = has_locks(folder) if folder and os.access(folder, os.W_OK | os.X_OK) else None
+        if locks is None:
+            yield Row(f"locks in {name}", "warning", "not checked, because the folder cannot be written", "see its row")
+        elif locks:
+            yield Row(f"locks in {name}", "ok", f"{folder} has file locks")
+        else:
+            todo = "use a local folder or a mount with locks (NFS 4), if there is one"
+            yield Row(f"locks in {name}", "warning", f"{folder} has no flock: {without}", todo)
+
+
+def _existing(folder: Path) -> Path:
+    return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+
+
+def _cache() -> Path | None:
+    from trainables.contract import DataError
+
+    try:
+        return cache_folder()
+    except (OSError, DataError):
+        return None
+
+
+def _temporary() -> Path | None:
+    with suppress(OSError):
+        return Path(tempfile.gettempdir())
+    return None
 
 
 def _files() -> Row:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # Ray raises the soft limit itself
-    most = "no limit" if hard == resource.RLIM_INFINITY else f"{soft}, at most {hard}"
-    if hard != resource.RLIM_INFINITY and hard < 8192:
-        return Row("open files", "warning", most, "ulimit -n 65536")
-    return Row("open files", "ok", most)
+    limit, needed = open_files(), files_needed()
+    found = f"{'no limit' if limit is None else f'at most {limit}'}; a sweep on {cpus()} CPUs needs about {needed}"
+    try:
+        check_open_files()
+    except InputError as error:
+        return Row("open files", "bad", found, error.hint or "")
+    return Row("open files", "ok", found)

@@ -12,7 +12,7 @@ from trainables import storage
 from trainables.catalog import sign
 from trainables.files import write_file
 from trainables.trial import Report
-from tune_app.cluster.health import NOTE_SECONDS
+from tune_app.cluster.health import HEAD_SECONDS, NOTE_SECONDS
 from tune_app.cluster.slots import described
 from tune_app.driver.asha import RungBook
 from tune_app.driver.pictures import write_pictures
@@ -29,6 +29,7 @@ from tune_app.trackers.console import Quiet
 
 NEWEST_CHECKPOINTS = 2
 MOST_TUNE_TRIALS = 256
+SILENT_HEAD_SECONDS = 5.0
 
 
 def make_rung_book(session: Session) -> RungBook:
@@ -174,7 +175,7 @@ class SweepCallback(Callback):
     def __init__(self, session: Session, stopping: Stopping, console: Quiet) -> None:
         self._session, self._stopping, self._console = session, stopping, console
         self._ran = time.monotonic()
-        self._acknowledged = False
+        self._acknowledged = self._head_missed = False
 
     def on_step_end(self, iteration: int, trials: MutableSequence[TuneTrial], **_: object) -> None:
         """Redraw the console, and keep Tune's own list short, because Tune walks it several times per step."""
@@ -183,6 +184,7 @@ class SweepCallback(Callback):
             self._acknowledged = True
             wait = f"up to {GRACE_SECONDS:g} s"
             self._console.note(f"finishing: running trials write a checkpoint, {wait}; Ctrl-C again to leave now")
+        self._note_silent_head()
         if any(trial.status == TuneTrial.RUNNING for trial in trials):
             self._ran = time.monotonic()
         elif time.monotonic() - self._ran >= NOTE_SECONDS:
@@ -193,6 +195,14 @@ class SweepCallback(Callback):
 
     def __getstate__(self) -> dict[str, object]:
         return {}
+
+    def _note_silent_head(self) -> None:
+        watch = self._session.cluster.watch
+        silent = watch is not None and watch.silence > SILENT_HEAD_SECONDS
+        if silent and not self._head_missed:
+            limit = f"{HEAD_SECONDS:g} s"
+            self._console.note(f"the head of the cluster does not answer; the sweep ends if it is silent for {limit}")
+        self._head_missed = silent
 
     def _reason(self) -> str:
         """Return the reason why no trial is running."""

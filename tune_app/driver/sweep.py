@@ -13,6 +13,7 @@ from trainables.files import write_file, write_json
 from tune_app.cluster import ray as ray_cluster
 from tune_app.cluster.packages import check_packages
 from tune_app.cluster.ray import Cluster
+from tune_app.cluster.scratch import socket_folder
 from tune_app.cluster.shared_folder import check_shared
 from tune_app.config.images import look_at_images
 from tune_app.config.load import dump
@@ -55,6 +56,7 @@ def run_sweep(
     `only`, raise it also if an experiment of that name exists.
     """
     check_writable(out)
+    _check_temporary(address)
     wandb_mode(config.wandb)
     if MODELS[config.model].uses_images and not address:
         _check_cache()
@@ -76,6 +78,12 @@ def run_sweep(
         except RayDiedError as error:
             _resume_after(error, experiment, address, recorded)
     return experiment
+
+
+def _check_temporary(address: str | None) -> None:
+    """Raise InputError if Ray's files have no folder, before wandb is imported, which needs a temporary folder too."""
+    if not (address or ray_cluster.callers_ray()):
+        socket_folder()
 
 
 def _check_cache() -> None:
@@ -139,6 +147,7 @@ def _resume_after(error: RayDiedError, experiment: Experiment, address: str | No
 def _resume(
     experiment: Experiment, config: SweepConfig, address: str | None, console: Quiet, *, accept_code_change: bool
 ) -> None:
+    _check_temporary(address)
     wandb_mode(config.wandb)
     with resume_lock(experiment.folder), closing(EventLog(experiment.events)) as log:
         records = _fold(log)

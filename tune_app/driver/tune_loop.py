@@ -92,11 +92,16 @@ def _run(
     console.begin(session.config, session.experiment, session.records, session.cluster.slots)
     with wandb_process(session.config.wandb, session.experiment, console.note):
         state: SweepState = "interrupted"
+        watch = session.cluster.watch
+        if watch:
+            watch.last_words = lambda: _log_end(session, stopping, "interrupted")
         try:
             with _closing(console), stopping.interruption.signals(lambda: console.leave(_resume_line(session))):
                 _run_to_end(session, writer, scheduler, stopping, console)
             state = _end_state(session, stopping)
         finally:
+            if watch:
+                watch.last_words = lambda: None
             summary = _log_end(session, stopping, state)
             if left := len(waiting_points(session.experiment, session.records)):
                 console.note(f"added points that have not been run: {left}; {_resume_line(session)}")

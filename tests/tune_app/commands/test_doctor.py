@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import resource
 import shutil
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +25,7 @@ import pytest
 from click.testing import CliRunner
 
 from tune_app.cli import cli
+from tune_app.cluster import limits, scratch
 from tune_app.commands import doctor
 from tune_app.commands.doctor import GIB, Row, can_run, doctor_lines, examine
 from tune_app.trackers.wandb_key import wandb_account
@@ -97,16 +102,70 @@ def test_a_full_disk_is_bad(free: float, state: str, monkeypatch: pytest.MonkeyP
     assert look("disk").state == state
 
 
-def test_little_memory_shared_memory_and_few_files_are_warnings(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_memory_is_a_warning(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 9000000 kB\n")
     (home / "memory.max").write_text(str(3 * GIB))
     (home / "memory.current").write_text(str(2 * GIB))
     monkeypatch.setattr(doctor, "PROC", home)
     monkeypatch.setattr(doctor, "CGROUP", home)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=GIB // 16))
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
     assert "1.0 GiB" in look("cpus and memory").found
-    assert {look(name).state for name in ("cpus and memory", "/dev/shm", "open files")} == {"warning"}
+    assert look("cpus and memory").state == "warning"
+
+
+def test_shared_memory_that_ray_cannot_use_is_a_warning(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look("/dev/shm").state == "ok"
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=64 * 2**20))
+        assert (look("/dev/shm").state, look("/dev/shm").found[:29]) == ("warning", "/dev/shm has only 64 MiB free")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, _: path != limits.SHM)
+        assert (look("/dev/shm").state, look("/dev/shm").found[:26]) == ("warning", "/dev/shm cannot be written")
+    monkeypatch.setattr(limits, "SHM", home / "shm")
+    assert (look("/dev/shm").state, "is missing" in look("/dev/shm").found) == ("warning", True)
+
+
+def test_fewer_open_files_than_ray_needs_are_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "cpus", lambda: 4)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (32, 95))
+    row = look("open files")
+    assert (row.state, row.found[:10]) == ("bad", "at most 95")
+    assert "ulimit" in row.todo
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (32, 96))
+    assert look("open files").state == "ok", "Ray raises the soft limit"
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (32, resource.RLIM_INFINITY))
+    assert look("open files").found.startswith("no limit")
+
+
+def test_folders_without_file_locks_are_warnings_that_say_what_happens_then(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = ("locks in out", "locks in cache", "locks in tmp")
+    assert [look(name, out=home / "new").state for name in rows] == ["ok"] * 3
+    assert not (home / "new").exists()
+
+    def refuse(_file: object, _operation: int) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    found = [look(name, out=home / "new") for name in rows]
+    assert [row.state for row in found] == ["warning"] * 3
+    assert "a lock there is a file that names its holder" in found[0].found
+    assert "Ray's files go to another folder" in found[2].found
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "not checked" in look("locks in out").found
+
+
+def test_a_machine_without_a_temporary_folder_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.setattr(doctor, "wandb_account", lambda _: none())  # wandb fails already when it is imported
+    monkeypatch.setattr(scratch, "SHORT_FOLDERS", ("/proc/self",))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert look("ray sockets").found == "no folder for Ray's sockets: /proc/self cannot be written"
+    assert "TMPDIR" in look("wandb key").todo
+    assert look("locks in tmp").state == "warning"
 
 
 def test_a_cifar10_in_the_cache_is_found(home: Path) -> None:
