@@ -58,7 +58,7 @@ class Plugin:
     name: str
     """Name in messages: that of the file, or of the package."""
     sha256: str
-    """Hash of the file, or of the module that the entry point names."""
+    """SHA-256 of the file, or of the Python files of the package."""
     source: str = ""
     """Text of the file, which travels to the workers. Empty for a package."""
     path: str = ""

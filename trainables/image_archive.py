@@ -21,7 +21,7 @@ LAYOUT = "uint8 of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3)"
 
 @dataclass(frozen=True)
 class Archive:
-    """What an .npz file says of its images, before their pixels are read."""
+    """Facts about the images of an .npz file, from its headers alone."""
 
     path: Path
     count: int

@@ -1,4 +1,4 @@
-"""What a data set holds before it is decoded: number, classes and sizes of its images, and the first problem."""
+"""A summary of a data set before it is decoded: number, classes and sizes of its images, and the first problem."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class ImageSummary:
-    """What a data folder or file holds."""
+    """Contents of a data folder or file."""
 
     count: int
     """Images in all."""

@@ -1,4 +1,4 @@
-"""What a model declares: its parameters, its metrics, and the functions that build it."""
+"""The declaration of a model: its parameters, its metrics, and the functions that build it."""
 
 from __future__ import annotations
 

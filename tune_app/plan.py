@@ -31,7 +31,7 @@ class Plan:
     """A number, or `auto`."""
     budget: dict[str, float | None]
     images: ImageSummary | None = None
-    """What the folder or file of images holds; None for a built-in data set."""
+    """Contents of the folder or file of images; None for a built-in data set."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
