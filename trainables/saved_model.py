@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from trainables.allocator import keep_freed_memory
 from trainables.build import image_model_maker
 from trainables.catalog import MODELS
 from trainables.checkpoint import CheckpointError
@@ -77,6 +78,7 @@ class SavedModel:
             load_model(model.network, Path(folder) / WEIGHTS)
         except (OSError, SafetensorError, RuntimeError) as error:
             raise CheckpointError(f"{Path(folder) / WEIGHTS} does not fit {CONFIG}: {error!s:.200}") from error
+        keep_freed_memory()
         network = model.network.to(default_device()).eval()
         return cls(name, params, about["sampling"], about["nfe"], images, model, network)
 

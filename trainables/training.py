@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables import precision
+from trainables.allocator import keep_freed_memory
 from trainables.averaged_weights import Ema
 from trainables.contract import Evaluation, ImageModel, NonFiniteError, RunSpec, named_losses
 from trainables.cuda_graph import RecordedStep, on_side_stream
@@ -33,6 +34,8 @@ class ImageRun:
     def __init__(self, spec: RunSpec, model: ImageModel, data: ImageData, device: torch.device | None = None) -> None:
         self.spec, self.model, self.data = spec, model, data
         self.device = device or precision.default_device()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         layout = precision.memory_format(model.network, self.device)
         self.network: nn.Module = model.network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
         self.images = 0
