@@ -123,7 +123,7 @@ def test_the_seed_alone_fixes_a_run(kind: str) -> None:
 def test_training_lowers_the_loss(kind: str) -> None:
     run = tiny_run(kind, lr=3e-3)
     first = run.train(64)["loss"]
-    run.train(200)
+    run.train(400)
     assert run.train(64)["loss"] < first
 
 

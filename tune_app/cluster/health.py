@@ -149,6 +149,7 @@ class DeathWatch:
     def _leave(self, why: str) -> None:
         with suppress(Exception):  # the sentence below matters more
             self.last_words()
+            sys.stdout.flush()
         print(f"error: {why}\n  hint: {self.hint}", file=sys.stderr, flush=True)
         os._exit(1)
 
