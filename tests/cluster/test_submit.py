@@ -36,7 +36,8 @@ def test_whatever_lies_in_the_current_folder_stays_there(cli: Cli, folder: Path)
     found = json.loads(done.stdout)
     names = [file["path"] for file in found["files"]]
     assert {name.split("/")[0] for name in names} == {"tune_app", "search_spaces", "trainables", "space"}
-    assert {Path(name).suffix for name in names} == {".py", ".yaml", ".json"}
+    pages, templates = {".html", ".css", ".js"}, {".txt"}
+    assert {Path(name).suffix for name in names} == {".py", ".yaml", ".json", ".typed"} | pages | templates
     assert [name for name in names if name.startswith("space/")] == ["space/my space.yaml"]
     assert not [name for name in names if "mine" in name or "token" in name]
     assert found["bytes"] == sum(file["bytes"] for file in found["files"]) < 2_000_000
