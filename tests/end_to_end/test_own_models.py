@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import Cli, Sweep
@@ -21,7 +22,7 @@ SMALL = {
 }
 TINY = [
     "scheduler.max_kimg=3", "scheduler.grace_kimg=1", "fixed.batch_size=32", "evaluation.report_kimg=0.25",
-    "evaluation.samples=32", "evaluation.final_samples=32", "evaluation.features=randconv",
+    "evaluation.samples=32", "evaluation.final_samples=32",
     "recheck.samples=32", "recheck.trials=1", "search.trials=2",
 ]  # fmt: skip
 LOAD = """
@@ -86,10 +87,13 @@ wandb: {mode: disabled}
 @pytest.mark.ray
 @pytest.mark.parametrize("name", list(SMALL))
 def test_an_example_is_swept_killed_resumed_re_evaluated_and_exported(name: str, cli: Cli, folder: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (200, 16, 16, 3), np.uint8)
+    np.savez(folder / "images.npz", images=images)
     code = folder / f"{name}.py"
     shutil.copy(EXAMPLES / code.name, code)
     sets = [word for one in [*TINY, *SMALL[name]] for word in ("--set", one)]
     command = [sys.executable, "-m", "tune_app", "run", str(EXAMPLES / f"{name}.yaml"), "--models", code.name, *sets]
+    command += ["--data", "npz:images.npz", "--set", "data.resolution=16"]
     driver = subprocess.Popen(
         [*command, "--wandb", "disabled"], cwd=folder, env={**os.environ, "COLUMNS": "120"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
