@@ -98,7 +98,7 @@ def assert_measured_again(found: Sweep) -> None:
 
 def test_the_best_settings_are_trained_again_with_other_seeds_and_bear_a_kill(cli: Cli, folder: Path) -> None:
     changes = ("recheck.trials=2", "recheck.seeds=2")
-    found = killed_and_resumed(cli, folder, "beta_vae_space.yaml", "0005 asked (trial", *changes)
+    found = killed_and_resumed(cli, folder, "beta_vae_space.yaml", "0005 asked (trial", *changes, data="digits")
     asked = {event["trial"]: event for event in found.of("asked")}
     again = [event for event in asked.values() if event["source"] == "retraining"]
     counts = Counter(event["retrains"] for event in again)
@@ -123,10 +123,10 @@ def test_the_best_settings_are_trained_again_with_other_seeds_and_bear_a_kill(cl
     assert len(optuna.load_study(study_name=None, storage=storage).trials) == 4
 
 
-def killed_and_resumed(cli: Cli, folder: Path, space: str, line: str, *settings: str) -> Sweep:
+def killed_and_resumed(cli: Cli, folder: Path, space: str, line: str, *settings: str, data: str = "shapes") -> Sweep:
     """Return a sweep whose driver was killed once it had printed `line`, and which was then resumed."""
     driver = subprocess.Popen(
-        [sys.executable, "-m", "tune_app", *command(space, *settings)],
+        [sys.executable, "-m", "tune_app", *command(space, *settings, data=data)],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert driver.stdout
