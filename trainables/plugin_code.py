@@ -32,7 +32,7 @@ def read_file(path: Path) -> Plugin:
     try:
         content = path.read_bytes()
         if len(content) > MOST_BYTES:
-            raise PluginError(f"{path} is longer than {MOST_BYTES} bytes: it is no file of models")
+            raise PluginError(f"{path} is longer than {MOST_BYTES} bytes: it is not a file of models")
         return Plugin(path.name, sha256(content).hexdigest(), source=content.decode(), path=str(path))
     except OSError as error:
         raise PluginError(f"{path} cannot be read: {error.strerror}") from None

@@ -58,8 +58,6 @@ def test_branin_keeps_the_contract(check: Check) -> None:
 class Shift(ImageModel):
     """A model that keeps the contract: it draws noise around a learnt mean. Its variants break one rule each."""
 
-    draws: Any = {}  # noqa: RUF012 - {"generator": ...} in a correct model
-
     def __init__(self) -> None:
         self.network: nn.Module = nn.Conv2d(3, 3, 1)
 

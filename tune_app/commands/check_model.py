@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from pydantic import JsonValue
 
@@ -73,7 +73,7 @@ def check_model(name: str, sets: Mapping[str, str], data: str, resolution: int) 
     from trainables.build import build
 
     images = int(params.get("batch_size", BATCH))
-    subject = contract_checks.Subject(entry, spec, lambda spec: build(replace(spec)), images)
+    subject = contract_checks.Subject(entry, spec, build, images)
     plugins = MODELS.plugins_of(name)
     for check in contract_checks.checks(entry):
         sentence = check.__name__.replace("_", " ")
