@@ -19,7 +19,7 @@ from tests.end_to_end.torture import check
 pytestmark = pytest.mark.ray
 TOKEN, KEY = "a token of this test alone, and of no other", "a key of W&B, which stays with its owner"
 LAPTOP = (
-    "search.trials=2", "fixed.width=8", "scheduler.max_kimg=4", "scheduler.grace_kimg=1", "evaluation.report_kimg=0.5",
+    "search.trials=2", "fixed.width=8", "scheduler.max_kimg=16", "scheduler.grace_kimg=1", "evaluation.report_kimg=0.5",
     "evaluation.samples=64", "evaluation.final_samples=64", "evaluation.nfe=10", "evaluation.features=randconv",
     "recheck.trials=0",
 )  # fmt: skip
@@ -125,7 +125,7 @@ def test_a_job_that_is_stopped_carries_on_when_it_is_submitted_again(
     assert not list(experiment.rglob("checkpoint_*"))
 
 
-def wait_for(happened: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(happened: Callable[[], bool], seconds: float = 100.0) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it has not happened"

@@ -16,22 +16,28 @@ def other_nodes() -> dict[str, str]:
 
 
 def complaints(nodes: Mapping[str, str], ask: Callable[..., str], *args: object) -> list[str]:
-    """Return the complaint of each node for which `ask(*args)` returns one there, with the node's address."""
+    """Return the complaint of each node for which `ask(*args)` returns one there, with the node's address.
+
+    A node that dies meanwhile has none: the head lists it for a while longer.
+    """
     import ray
-    from ray.exceptions import RayError
+    from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     task, running = ray.remote(num_cpus=0, max_retries=0)(ask), {}
     for node, address in nodes.items():
         there = NodeAffinitySchedulingStrategy(node, soft=False)
-        running[task.options(scheduling_strategy=there).remote(*args)] = address
+        running[task.options(scheduling_strategy=there).remote(*args)] = node
     done, late = ray.wait(list(running), num_returns=len(running), timeout=ANSWER_SECONDS)
-    wrong = [f"{running[object_ref]} does not answer" for object_ref in late]
+    wrong = {running[object_ref]: "does not answer" for object_ref in late}
     for object_ref in done:
         try:
             complaint = ray.get(object_ref)
+        except (NodeDiedError, TaskUnschedulableError):
+            continue
         except RayError as error:
             complaint = f"cannot run tune_app ({str(error).strip().splitlines()[-1]}); install it there, or use submit"
         if complaint:
-            wrong.append(f"{running[object_ref]} {complaint}")
-    return wrong
+            wrong[running[object_ref]] = complaint
+    alive = other_nodes() if wrong else {}
+    return [f"{address} {wrong[node]}" for node, address in nodes.items() if node in wrong and node in alive]
