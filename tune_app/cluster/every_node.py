@@ -25,7 +25,7 @@ def complaints(nodes: Mapping[str, str], ask: Callable[..., str], *args: object)
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     task, running = ray.remote(num_cpus=0, max_retries=0)(ask), {}
-    for node, address in nodes.items():
+    for node in nodes:
         there = NodeAffinitySchedulingStrategy(node, soft=False)
         running[task.options(scheduling_strategy=there).remote(*args)] = node
     done, late = ray.wait(list(running), num_returns=len(running), timeout=ANSWER_SECONDS)
