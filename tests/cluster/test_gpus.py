@@ -14,7 +14,7 @@ from tests.conftest import Sweep
 
 pytestmark = pytest.mark.ray
 FAULTS = Path(__file__).parents[1] / "faults"
-GPUS = 4
+GPUS = 2
 TWO_SWEEPS = """
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +28,7 @@ def branin(gpu, trials):
     named = {"name": f"share-{gpu}", "search.trials": trials, "wandb.mode": "disabled"}
     return load("branin_space.yaml", set={**few, **named, "resources.cpu": 0.1, "resources.gpu": gpu})
 
-first = branin(0.25, 16)
+first = branin(0.25, 8)
 with cluster.started(first.resources, None) as ray:
     @contextmanager
     def the_same(resources, *_):
@@ -37,7 +37,7 @@ with cluster.started(first.resources, None) as ray:
         yield ray
 
     sweep.ray_cluster.started = the_same
-    for config in (first, branin(0.5, 8)):
+    for config in (first, branin(0.5, 4)):
         sweep.run_sweep(config, out=Path(f"gpu-{config.resources.gpu}"))
 """
 
@@ -55,7 +55,7 @@ def test_as_many_trials_run_at_once_as_fit_on_each_gpu_and_one_that_needs_more_g
         [sys.executable, "-c", TWO_SWEEPS], cwd=folder, env=environment, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for share, at_once in ((0.25, 16), (0.5, 8)):
+    for share, at_once in ((0.25, 8), (0.5, 4)):
         # each trial has waited for all the others, so these ran at the same time
         met = [path.name.partition("-on-")[2] for path in (folder / f"{share:g}").iterdir()]
         assert Counter(met) == {str(gpu): round(1 / share) for gpu in range(GPUS)}

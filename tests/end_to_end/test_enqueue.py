@@ -23,7 +23,7 @@ BRANIN = ("branin_space.yaml", "--trials", "4", "--set", "search.sampler=random"
 @pytest.fixture
 def driver(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a sweep of four slow trials, two at once, in the background."""
-    slow = ("--set", "fixed.step_seconds=0.2", "--set", "scheduler.type=none")
+    slow = ("--set", "fixed.step_seconds=0.12", "--set", "scheduler.type=none")
     command = [sys.executable, "-m", "tune_app", "run", *BRANIN, *slow]
     process = subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE)
     yield process
