@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: as many tests run at once as there are cores
 ASSETS = Path(__file__).parent / "end_to_end/assets"
 VALLEY = (str(ASSETS / "valley.yaml"), "--models", str(ASSETS / "valley.py"))
 """Arguments of a sweep of a user's own model, which is Branin again."""

@@ -129,8 +129,11 @@ def test_a_sweep_listens_on_loopback_alone_and_leaves_nothing_of_rays(folder: Pa
             break
     family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
     listening = [c.laddr.ip for p in family for c in connections(p) if c.status == psutil.CONN_LISTEN]
+    programs = {Path(word).name for process in family for word in process.cmdline()}
     driver.communicate(timeout=60)
     assert driver.returncode == 0
+    assert not programs & {"dashboard.py", "monitor.py", "log_monitor.py"}, "nobody needs them"
+    assert "raylet" in programs
     assert listening
     assert {address for address in listening if not loopback(address)} == set()
 
