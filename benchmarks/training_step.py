@@ -5,6 +5,9 @@
 The plain loop is a usual one: ImageFolder, a DataLoader with two workers, float32, Adam with its defaults, averaged
 weights updated one parameter at a time, and `.item()` in every step. A ratio is our images per second divided by the
 plain loop's. The median is taken over rounds that alternate in one process, so that other load affects both sides.
+
+On a CPU, `laptop_step` is the CPU time of a Beta-VAE's step in the laptop profile, with our layers and with torch's.
+`ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2` before the command shows it for a processor without AVX-512.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from torchvision.transforms import ToTensor
 from torchvision.utils import save_image
 
 from trainables import catalog, precision
+from trainables.beta_vae.layers import Down, Up
 from trainables.beta_vae.task import BetaVae
 from trainables.contract import ImageModel, RunSpec, Scalar
 from trainables.data import ImageData
@@ -63,6 +67,8 @@ def main() -> None:
                 found[name]["loss_check"] = (
                     loss_check(name, data) if found["native_bfloat16"] else "bfloat16 not native"
                 )
+    if device.type == "cpu":
+        found["laptop_step"] = laptop_step(options.rounds)
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))
 
 
@@ -84,6 +90,25 @@ def compare(name: str, data: ImageData, folder: Path, *, rounds: int, steps: int
         "images_per_second": round(median(fast for fast, _ in pairs), 1),
         "plain_images_per_second": round(median(slow for _, slow in pairs), 1),
     }
+
+
+def laptop_step(rounds: int, steps: int = 20) -> dict[str, float]:
+    """Return the CPU milliseconds of a Beta-VAE's step in the laptop profile, the median of the rounds."""
+    run = ours("beta_vae", noise_images(IMAGES, side=16), width=16, latent_dim=16, batch_size=64)
+    run.train(64)
+    spent: dict[str, list[float]] = {"ours": [], "torch": []}
+    for _ in range(rounds):
+        spent["ours"].append(cpu_ms(run, steps))
+        with patch.object(Down, "forward", nn.Conv2d.forward), patch.object(Up, "forward", nn.ConvTranspose2d.forward):
+            spent["torch"].append(cpu_ms(run, steps))
+    return {f"{layers}_cpu_ms": round(median(times), 2) for layers, times in spent.items()}
+
+
+def cpu_ms(run: ImageRun, steps: int) -> float:
+    """Return the CPU milliseconds of one of `steps` steps."""
+    began = time.process_time()
+    run.train(64 * steps)
+    return 1000 * (time.process_time() - began) / steps
 
 
 def rate(work: Callable[[], object], steps: int) -> float:
@@ -135,17 +160,17 @@ def ours(name: str, data: ImageData, **changed: Scalar) -> ImageRun:
     spec = RunSpec(model=name, params={**params, "batch_size": BATCH, **changed}, seed=0)
     models: dict[str, Callable[[], ImageModel]] = {
         "ncsn": lambda: Ncsn(spec.params, mean=data.mean, variance=data.variance),
-        "beta_vae": lambda: BetaVae(spec.params),
+        "beta_vae": lambda: BetaVae(spec.params, shape=data.facts.shape),
     }
     with seeded_weights(spec.seed):
         model = models[name]()
     return ImageRun(spec, model, data)
 
 
-def noise_images(count: int) -> ImageData:
-    """Return smooth random colour fields of 32 x 32 pixels."""
+def noise_images(count: int, side: int = 32) -> ImageData:
+    """Return smooth random colour fields of `side` x `side` pixels."""
     coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    x = nn.functional.interpolate(coarse, 32, mode="bicubic").clamp(0, 1)
+    x = nn.functional.interpolate(coarse, side, mode="bicubic").clamp(0, 1)
     pixels = (x * 255).byte()
     labels = torch.zeros(count, dtype=torch.int64)
     return ImageData(

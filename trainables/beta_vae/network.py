@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from trainables.beta_vae.layers import Down, Up
+
 HIDDEN = 512
 
 
@@ -37,7 +39,7 @@ class Vae(nn.Module):
             *_up(8 * w, 4 * w),
             *_up(4 * w, 2 * w),
             *_up(2 * w, w),
-            nn.ConvTranspose2d(w, channels, 4, stride=2, padding=1),
+            Up(w, channels),
         )
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,8 +68,8 @@ def _after_linear(network: int) -> nn.Module:
 
 
 def _down(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
+    return [Down(inputs, outputs), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
 
 
 def _up(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
+    return [Up(inputs, outputs), nn.BatchNorm2d(outputs), nn.ReLU()]
