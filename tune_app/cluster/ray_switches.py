@@ -55,6 +55,16 @@ def silence_worker_logs() -> None:
     worker._worker_logs_enabled = False
 
 
+def count_no_callbacks() -> None:
+    """Keep Tune from counting our callbacks for its usage statistics, which are off.
+
+    To count them, it imports its integrations with W&B, MLflow and Comet, and with them wandb.
+    """
+    from ray.air._internal import usage
+
+    usage.tag_callbacks = lambda *_: False
+
+
 def keep_secrets_out_of_runtime_envs() -> None:
     """Keep Tune from sending AWS keys with each actor. Whoever can read a cluster's job API would see them."""
     from ray.tune.execution import class_cache

@@ -17,7 +17,7 @@ from trainables.contract import SAMPLE_METRICS
 from trainables.files import write_json
 from trainables.ray_worker import RayWorker
 from tune_app.answer.summary import Summary, summarise
-from tune_app.cluster.ray_switches import keep_secrets_out_of_runtime_envs
+from tune_app.cluster.ray_switches import count_no_callbacks, keep_secrets_out_of_runtime_envs
 from tune_app.driver.finalists import to_retrain
 from tune_app.driver.hung_trials import HungTrials
 from tune_app.driver.manifest import versions
@@ -204,6 +204,7 @@ def _run_tune(
     if searcher.is_finished():
         return
     keep_secrets_out_of_runtime_envs()
+    count_no_callbacks()
     tune.run(
         RayWorker,
         name="tune",

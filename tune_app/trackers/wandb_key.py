@@ -56,11 +56,20 @@ def wandb_mode(config: WandbConfig) -> Mode:
     """Return how this sweep uses W&B. Raise InputError if it must be online and there is no key."""
     if config.mode in ("offline", "disabled"):
         return config.mode
+    if config.mode == "auto" and not _is_used():
+        return "offline"
     account = wandb_account()
     if config.mode == "auto":
         return "offline" if account.mode == "online" and not account.key_in else account.mode
     check_key(account)
     return "online"
+
+
+def _is_used(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return True if there is a file or a variable that wandb would read. If none does, wandb need not be imported."""
+    files = ("~/.netrc", "~/_netrc", "~/.config/wandb/settings", "wandb/settings", ".wandb/settings")
+    named = any(name == "NETRC" or name.startswith("WANDB_") for name in environment)
+    return named or any(os.access(Path(file).expanduser(), os.R_OK) for file in files)
 
 
 def check_key(account: WandbAccount) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -70,6 +72,16 @@ def test_without_a_key_auto_is_offline_and_online_is_refused() -> None:
     with pytest.raises(InputError, match="there is no key for https://") as refused:
         wandb_mode(WandbConfig(mode="online"))
     assert refused.value.hint == "log in with `wandb login`"
+
+
+def test_where_w_and_b_is_not_used_wandb_is_not_imported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB_") or name == "NETRC"]:
+        monkeypatch.delenv(name)
+    with monkeypatch.context() as without_wandb:
+        without_wandb.setitem(sys.modules, "wandb", None)
+        assert wandb_mode(WandbConfig()) == "offline"
+    log_in(home, "https://api.wandb.ai")
+    assert wandb_mode(WandbConfig()) == "online"
 
 
 @pytest.mark.parametrize("netrc", [f"machine api.wandb.ai login user {KEY}\n", "machine", "\0"])
