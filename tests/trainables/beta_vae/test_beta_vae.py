@@ -8,6 +8,8 @@ import torch
 from trainables.beta_vae.loss import importance_weighted, kl_divergence, log_ratio, reconstruction, warmed_up
 from trainables.beta_vae.network import Vae
 from trainables.beta_vae.sampling import interpolation, reconstructions, traversal
+from trainables.beta_vae.task import BetaVae
+from trainables.catalog import MODELS
 
 
 def test_vae_has_the_parameters_of_the_reference() -> None:
@@ -87,6 +89,22 @@ def test_the_mean_log_ratio_is_the_kl_divergence() -> None:
     noise = torch.randn(200_000, 1, 2, generator=torch.Generator().manual_seed(0))
     ratio = log_ratio(noise, mean + (0.5 * log_variance).exp() * noise, log_variance)
     assert float(ratio.mean()) == pytest.approx(float(kl_divergence(mean, log_variance).sum()), abs=0.01)
+
+
+def test_importance_samples_are_drawn_with_the_standard_deviation_of_the_encoder() -> None:
+    params = {name: item.default for name, item in MODELS["beta_vae"].parameters.items()}
+    model = BetaVae({**params, "width": 8, "latent_dim": 4, "bound": "iwae", "k": 3, "beta": 2.0}, shape=(3, 16, 16))
+    net, x = model.network.eval(), torch.rand(2, 3, 16, 16)
+    assert isinstance(net, Vae)
+    net.log_variance.bias.data.fill_(log(4))
+    net.log_variance.weight.data.zero_()
+    losses = model.loss(net, x, 0.0, torch.Generator().manual_seed(0))
+    noise = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    z = net.encode(x)[0] + 2 * noise
+    recon = torch.stack([reconstruction(net.logits(one), x, "gaussian") for one in z])
+    assert torch.allclose(losses["recon_loss"], recon.mean(0), atol=1e-3)
+    expected = importance_weighted(recon, log_ratio(noise, z, torch.full((2, 4), log(4))), 2.0)
+    assert torch.allclose(losses["loss"], expected, atol=1e-3)
 
 
 def test_traversal_moves_the_most_telling_latent_and_no_other() -> None:

@@ -70,6 +70,15 @@ def test_every_chain_uses_the_whole_budget(nfe: int, ladder: str) -> None:
                 assert max(steps) - min(steps) <= 1
 
 
+@pytest.mark.parametrize("ladder", ["free", "own"])
+@pytest.mark.parametrize("denoise", [False, True])
+def test_no_number_of_levels_wastes_the_budget(ladder: str, denoise: bool) -> None:
+    for nfe in range(1, 65):
+        for levels in range(1, 130):
+            schedule = plan(geometric(1.0, 0.01, levels), nfe=nfe, step_size=5, denoise=denoise, ladder=ladder)
+            assert 0.97 * nfe <= schedule.nfe <= nfe, (levels, nfe)
+
+
 @pytest.mark.parametrize("nfe", [1, 2, 15, 16, 30, 100])
 @pytest.mark.parametrize("denoise", [False, True])
 def test_the_ode_uses_the_whole_budget(nfe: int, denoise: bool) -> None:

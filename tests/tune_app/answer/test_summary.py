@@ -169,6 +169,16 @@ def test_the_winner_is_compared_with_the_best_baseline_by_one_kind_of_value(conf
     assert ("(the sweep: 112 of 30)" in text) == fresh
 
 
+def test_the_errors_that_the_sweep_stated_add_in_quadrature(config: SweepConfig) -> None:
+    events = [
+        changed(one, source="baseline") if one.event == "asked" else one
+        for one in trial("0000", 3.0, 1.4, kid_stderr=0.03)
+    ]
+    _, answer = parts(summary(config, [*events, *trial("0001", 2.0, 1.0, kid_stderr=0.04)]))
+    assert answer.baseline
+    assert answer.baseline.worse_by_stderr == pytest.approx(0.05)
+
+
 def test_a_baseline_outside_the_space_is_shown_with_what_differs(config: SweepConfig) -> None:
     first, *rest = trial("0000", 3.0, 1.4)
     params = {"lr": 1e-3, "clip": 5.0, "arch": "unet"}

@@ -65,6 +65,13 @@ def test_without_the_parts_the_errors_of_two_trials_add_as_squares() -> None:
     assert difference == pytest.approx((0.2, 0.03))  # each .03 / sqrt(2)
 
 
+def test_with_the_parts_of_one_trial_alone_the_errors_add_as_squares_too() -> None:
+    groups = [0.9, 1.0, 1.1]
+    found = values(trained("0000", 1.0, samples=0.03, without_group=groups), trained("0001", 1.2))
+    difference = found.difference("0000", "0001")
+    assert difference == pytest.approx((0.2, sqrt(0.03**2 + jackknife_variance(groups) + 0.03**2 / 2)))
+
+
 @pytest.mark.parametrize(("rivals", "critical"), [(1, 1.645), (2, 1.960), (4, 2.241)])
 def test_more_rivals_need_a_larger_difference(rivals: int, critical: float) -> None:
     assert values().threshold(rivals) == pytest.approx(critical, abs=0.001)
