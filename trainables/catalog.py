@@ -15,8 +15,9 @@ from trainables.model import Metric, Model, Parameter
 
 NETWORK = Parameter(
     2,
-    "2: the layers of the reference project; 1: those of version 0.1, kept so that old experiments resume",
-    low=1,
+    "2: the layers of the reference project; 1: those of version 0.1, kept so that old experiments resume; 0: those of "
+    "the reference before it had normalisation, kept so that `score` reads its old checkpoints",
+    low=0,
     high=2,
     before=1,
 )

@@ -44,6 +44,9 @@ SETTINGS: Mapping[str, Mapping[str, Scalar]] = {
     "beta_vae": {"network": 2, "beta": 1.0, "likelihood": "gaussian", "kl_warmup_kimg": 0.0},
 }
 """Settings of the reference that its weights do not show."""
+BEFORE_NORMS: Mapping[str, Mapping[str, Scalar]] = {"ncsn": {"network": 0}, "beta_vae": {"network": 0, "beta": 4.0}}
+"""Settings of the reference before its networks had normalisation, where they differ."""
+KNOWN = "known are its U-Net (with embed.W) and its VAE (with encoder.fc_mu.weight), with and without normalisation"
 UNET = {
     "backbone.conv_in": "conv_in",
     **{
@@ -123,17 +126,19 @@ class _UnfitError(Exception):
 def _identify(tensors: Tensors, others: list[str]) -> SeedNetwork:
     if "embed.W" in tensors:
         width = _size(tensors, "conv_in.weight")
-        if width % GROUPS:
+        normed = any(re.match(r"(up|down)\d\.2\.", name) for name in tensors)
+        if normed and width % GROUPS:
             raise _UnfitError(f"a width of {width} is not the reference's: its GroupNorm has {GROUPS} groups")
         names = {"backbone.embedding.frequencies": "embed.W", **_leaves(UNET)}
-        return _fitted("ncsn", {"width": width}, _padded(tensors), names)
+        return _fitted("ncsn", {"width": width, **({} if normed else BEFORE_NORMS["ncsn"])}, _padded(tensors), names)
     if "encoder.fc_mu.weight" in tensors:
         sizes: dict[str, Scalar] = {
             "width": _size(tensors, "encoder.conv1.weight"),
             "latent_dim": _size(tensors, "encoder.fc_mu.weight"),
         }
-        return _fitted("beta_vae", sizes, tensors, _leaves(VAE))
-    raise _UnfitError(f"not a network of the reference: {_description(tensors, others)}")
+        normed = any(name.startswith(("encoder.bn", "decoder.bn")) for name in tensors)
+        return _fitted("beta_vae", {**sizes, **({} if normed else BEFORE_NORMS["beta_vae"])}, tensors, _leaves(VAE))
+    raise _UnfitError(f"not a known network of the reference: {_description(tensors, others)}; {KNOWN}")
 
 
 def _bound(model: str, name: str) -> dict[str, Scalar]:

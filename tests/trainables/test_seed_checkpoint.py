@@ -220,7 +220,7 @@ def test_a_file_cut_or_damaged_anywhere_is_refused(file: Path) -> None:
 )
 def test_a_file_without_a_network_of_the_reference_says_what_it_holds(content: object, why: str, file: Path) -> None:
     torch.save(content, file)
-    with pytest.raises(CheckpointError, match=f"not a network of the reference: {why}$"):
+    with pytest.raises(CheckpointError, match=f"not a known network of the reference: {why}; known are its U-Net"):
         reference.read(file)
 
 
@@ -249,13 +249,43 @@ def test_a_unet_that_does_not_fit_names_the_tensor(change: dict[str, Tensor | No
         reference.read(file)
 
 
-def test_earlier_networks_of_the_reference_without_normalisation_are_refused(file: Path) -> None:
-    unet = {name: weight for name, weight in unet_weights(32).items() if not re.match(r"(up|down)\d\.2\.", name)}
-    vae = {name: weight for name, weight in vae_weights(latent_dim=5).items() if ".bn" not in name}
-    for weights, missing in ((unet, "down1.2.weight"), (vae, "encoder.bn1.weight")):
-        torch.save(weights, file)
-        with pytest.raises(CheckpointError, match=f"'{missing}' is missing"):
-            reference.read(file)
+def test_a_unet_from_before_the_normalisation_computes_the_same_score(file: Path) -> None:
+    weights = without_norms(unet_weights(32))
+    torch.save(weights, file)
+    found = reference.read(file)
+    assert found.params == {**reference.SETTINGS["ncsn"], "width": 32, "network": 0}
+    network = found.load_into(ncsn(found.params)).eval()
+    x, sigma = torch.rand(3, 3, 16, 16), torch.tensor([1.0, 0.1, 0.01])
+    with torch.no_grad():
+        score = network(x, sigma[:, None, None, None])
+    torch.testing.assert_close(score, score_of_the_reference(weights, x, sigma), rtol=1e-3, atol=1e-3)
+
+
+def test_a_vae_from_before_the_normalisation_computes_the_same_codes_and_images(file: Path) -> None:
+    weights = without_norms(vae_weights(latent_dim=5, width=32, hidden=256))
+    torch.save(wrapped(weights), file)
+    found = reference.read(file)
+    expected = {"width": 32, "latent_dim": 5, "network": 0, "beta": 4.0}
+    assert found.params == {**reference.SETTINGS["beta_vae"], **expected}
+    network = found.load_into(beta_vae(found.params)).eval()
+    assert isinstance(network, Vae)
+    x, z = torch.rand(3, 3, 32, 32), torch.randn(3, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(network.encode(x), codes_of_the_reference(weights, x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network.decode(z), images_of_the_reference(weights, z), rtol=1e-4, atol=1e-4)
+
+
+def test_other_networks_are_refused_with_what_is_known(file: Path) -> None:
+    refinenet = {"score_net.conv_in.weight": torch.zeros(128, 3, 3, 3), "sigmas": torch.ones(10)}
+    torch.save(refinenet, file)
+    with pytest.raises(
+        CheckpointError, match=r"2 tensors, the first 'score_net\.conv_in\.weight', 'sigmas'; known are"
+    ):
+        reference.read(file)
+
+
+def without_norms(weights: Weights) -> Weights:
+    return {name: weight for name, weight in weights.items() if not re.match(r"(up|down)\d\.2\.|\w+\.bn", name)}
 
 
 def ncsn(params: dict[str, Scalar]) -> torch.nn.Module:
@@ -298,7 +328,9 @@ def score_of_the_reference(w: Weights, x: Tensor, sigma: Tensor) -> Tensor:
         convolve = F.conv2d if name.startswith("down") else F.conv_transpose2d
         convolved = convolve(x, w[f"{name}.0.weight"], w[f"{name}.0.bias"], stride=2, padding=1)
         shift = F.linear(noise, w[f"{name}.1.dense.weight"], w[f"{name}.1.dense.bias"])
-        return F.silu(F.group_norm(convolved, 32, w[f"{name}.2.weight"], w[f"{name}.2.bias"]) + shift[:, :, None, None])
+        if f"{name}.2.weight" in w:
+            convolved = F.group_norm(convolved, 32, w[f"{name}.2.weight"], w[f"{name}.2.bias"])
+        return F.silu(convolved + shift[:, :, None, None])
 
     full = F.conv2d(x, w["conv_in.weight"], w["conv_in.bias"], padding=1)
     half = stage("down1", full)
@@ -310,18 +342,18 @@ def score_of_the_reference(w: Weights, x: Tensor, sigma: Tensor) -> Tensor:
     return out / sigma[:, None, None, None]
 
 
-def vae_weights(latent_dim: int = 128) -> Weights:
+def vae_weights(latent_dim: int = 128, width: int = 64, hidden: int = 512) -> Weights:
     """Return random weights of the reference's BetaVAE."""
-    draw, channels = Draw(), (3, 64, 128, 256, 512)
+    draw, channels = Draw(), (3, width, 2 * width, 4 * width, 8 * width)
     for i in range(1, 5):
         draw.layer(f"encoder.conv{i}", channels[i], channels[i - 1], 4, 4)
     for i in range(1, 5):
         draw.norm(f"encoder.bn{i}", channels[i], statistics=True)
-    draw.layer("encoder.fc", 512, 2048)
-    draw.layer("encoder.fc_mu", latent_dim, 512)
-    draw.layer("encoder.fc_log_var", latent_dim, 512)
-    draw.layer("decoder.fc", 512, latent_dim)
-    draw.layer("decoder.fc2", 2048, 512)
+    draw.layer("encoder.fc", hidden, 32 * width)
+    draw.layer("encoder.fc_mu", latent_dim, hidden)
+    draw.layer("encoder.fc_log_var", latent_dim, hidden)
+    draw.layer("decoder.fc", hidden, latent_dim)
+    draw.layer("decoder.fc2", 32 * width, hidden)
     for i in range(1, 5):
         draw.layer(f"decoder.deconv{i}", channels[5 - i], channels[4 - i], 4, 4, bias=channels[4 - i])
     for i in range(1, 4):
@@ -332,19 +364,24 @@ def vae_weights(latent_dim: int = 128) -> Weights:
 def codes_of_the_reference(w: Weights, x: Tensor) -> tuple[Tensor, Tensor]:
     for i in range(1, 5):
         x = F.conv2d(x, w[f"encoder.conv{i}.weight"], w[f"encoder.conv{i}.bias"], stride=2, padding=1)
-        x = F.leaky_relu(batch_norm(w, f"encoder.bn{i}", x), 0.2)
-    hidden = F.leaky_relu(linear(w, "encoder.fc", x.flatten(1)), 0.2)
+        x = leaky(w, batch_norm(w, f"encoder.bn{i}", x))
+    hidden = leaky(w, linear(w, "encoder.fc", x.flatten(1)))
     return linear(w, "encoder.fc_mu", hidden), linear(w, "encoder.fc_log_var", hidden)
 
 
 def images_of_the_reference(w: Weights, z: Tensor) -> Tensor:
     for name in ("decoder.fc", "decoder.fc2"):
-        z = F.leaky_relu(linear(w, name, z), 0.2)
-    x = z.reshape(-1, 512, 2, 2)
+        z = leaky(w, linear(w, name, z))
+    x = z.reshape(len(z), -1, 2, 2)
     for i in range(1, 5):
         x = F.conv_transpose2d(x, w[f"decoder.deconv{i}.weight"], w[f"decoder.deconv{i}.bias"], stride=2, padding=1)
         x = F.relu(batch_norm(w, f"decoder.bn{i}", x)) if i < 4 else x.sigmoid()
     return x
+
+
+def leaky(w: Weights, x: Tensor) -> Tensor:
+    """Return LeakyReLU of x, or ReLU in the network that has no normalisation."""
+    return F.leaky_relu(x, 0.2) if "encoder.bn1.weight" in w else F.relu(x)
 
 
 def linear(w: Weights, name: str, x: Tensor) -> Tensor:
@@ -352,6 +389,8 @@ def linear(w: Weights, name: str, x: Tensor) -> Tensor:
 
 
 def batch_norm(w: Weights, name: str, x: Tensor) -> Tensor:
+    if f"{name}.weight" not in w:
+        return x
     mean, variance = w[f"{name}.running_mean"], w[f"{name}.running_var"]
     return F.batch_norm(x, mean, variance, w[f"{name}.weight"], w[f"{name}.bias"])
 

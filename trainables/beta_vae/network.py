@@ -6,39 +6,43 @@ from torch import Tensor, nn
 from trainables.beta_vae.layers import Down, Up
 
 HIDDEN = 512
+SLOPE = 0.2
+"""Slope of LeakyReLU below 0."""
 
 
 class Vae(nn.Module):
     """Encoder to mean and log variance of q(z | x), and decoder to logits. Image sides are multiples of 16.
 
-    `network` 1 is that of version 0.1, which had ReLU after the two linear layers of the decoder.
+    `network` 1 is that of version 0.1, which had ReLU after the two linear layers of the decoder. `network` 0 is the
+    reference before it had normalisation, with ReLU everywhere and smaller hidden layers.
     """
 
     def __init__(self, latent_dim: int, width: int, *, resolution: int, channels: int = 3, network: int = 2) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         w, side = width, resolution // 16
-        flat = 8 * w * side**2
+        flat, hidden = 8 * w * side**2, HIDDEN if network else 8 * w
+        normed = network > 0
         self.encoder = nn.Sequential(
-            *_down(channels, w),
-            *_down(w, 2 * w),
-            *_down(2 * w, 4 * w),
-            *_down(4 * w, 8 * w),
+            *_down(channels, w, normed=normed),
+            *_down(w, 2 * w, normed=normed),
+            *_down(2 * w, 4 * w, normed=normed),
+            *_down(4 * w, 8 * w, normed=normed),
             nn.Flatten(),
-            nn.Linear(flat, HIDDEN),
-            nn.LeakyReLU(0.2),
+            nn.Linear(flat, hidden),
+            nn.LeakyReLU(SLOPE) if normed else nn.ReLU(),
         )
-        self.mean = nn.Linear(HIDDEN, latent_dim)
-        self.log_variance = nn.Linear(HIDDEN, latent_dim)
+        self.mean = nn.Linear(hidden, latent_dim)
+        self.log_variance = nn.Linear(hidden, latent_dim)
         self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, HIDDEN),
+            nn.Linear(latent_dim, hidden),
             _after_linear(network),
-            nn.Linear(HIDDEN, flat),
+            nn.Linear(hidden, flat),
             _after_linear(network),
             nn.Unflatten(1, (8 * w, side, side)),
-            *_up(8 * w, 4 * w),
-            *_up(4 * w, 2 * w),
-            *_up(2 * w, w),
+            *_up(8 * w, 4 * w, normed=normed),
+            *_up(4 * w, 2 * w, normed=normed),
+            *_up(2 * w, w, normed=normed),
             Up(w, channels),
         )
 
@@ -64,12 +68,14 @@ class Vae(nn.Module):
 
 
 def _after_linear(network: int) -> nn.Module:
-    return nn.ReLU() if network == 1 else nn.LeakyReLU(0.2)
+    return nn.LeakyReLU(SLOPE) if network == 2 else nn.ReLU()
 
 
-def _down(inputs: int, outputs: int) -> list[nn.Module]:
-    return [Down(inputs, outputs), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
+def _down(inputs: int, outputs: int, *, normed: bool) -> list[nn.Module]:
+    conv = Down(inputs, outputs)
+    return [conv, nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE)] if normed else [conv, nn.Identity(), nn.ReLU()]
 
 
-def _up(inputs: int, outputs: int) -> list[nn.Module]:
-    return [Up(inputs, outputs), nn.BatchNorm2d(outputs), nn.ReLU()]
+def _up(inputs: int, outputs: int, *, normed: bool) -> list[nn.Module]:
+    conv = Up(inputs, outputs)
+    return [conv, nn.BatchNorm2d(outputs) if normed else nn.Identity(), nn.ReLU()]

@@ -27,7 +27,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        w, stage = width, partial({1: ShiftedFirstStage, 2: Stage}[network], groups=groups, dropout=dropout)
+        w, stage = width, partial(STAGES[network], groups=groups, dropout=dropout)
         self.embedding = NoiseEmbedding(conditioning)
         self.conv_in = nn.Conv2d(channels, w, 3, padding=1)
         self.down1 = stage(nn.Conv2d(w, w, 3, stride=2, padding=1))
@@ -61,13 +61,24 @@ class Stage(nn.Module):
         channels = conv.out_channels
         self.conv = conv
         self.shift = nn.Linear(2 * FREQUENCIES, channels)
-        self.norm = nn.GroupNorm(fitting_groups(channels, groups, least_channels=self.LEAST_CHANNELS), channels)
+        self.norm = self._norm(channels, groups)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         hidden = F.silu(self.norm(self.conv(x)) + self.shift(F.silu(noise))[:, :, None, None])
         out: Tensor = self.dropout(hidden)
         return out
+
+    def _norm(self, channels: int, groups: int) -> nn.Module:
+        return nn.GroupNorm(fitting_groups(channels, groups, least_channels=self.LEAST_CHANNELS), channels)
+
+
+class PlainStage(Stage):
+    """The stage of the reference before it had normalisation."""
+
+    @override
+    def _norm(self, channels: int, groups: int) -> nn.Module:
+        return nn.Identity()
 
 
 class ShiftedFirstStage(Stage):
@@ -82,6 +93,10 @@ class ShiftedFirstStage(Stage):
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         out: Tensor = self.dropout(F.silu(self.norm(self.conv(x) + self.shift(noise)[:, :, None, None])))
         return out
+
+
+STAGES = {0: PlainStage, 1: ShiftedFirstStage, 2: Stage}
+"""The stage of each value of the parameter `network`."""
 
 
 class NoiseEmbedding(nn.Module):
