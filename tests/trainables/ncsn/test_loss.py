@@ -59,6 +59,24 @@ def test_the_weighting_of_edm_is_that_of_its_denoiser() -> None:
     torch.testing.assert_close(ours, theirs / 2)
 
 
+class Recorder(torch.nn.Module):
+    """A network that remembers the noise levels that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels: set[float] = set()
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self.levels.update(sigma.flatten().tolist())
+        return torch.zeros_like(x)
+
+
+def test_training_draws_every_level_from_the_largest_to_the_smallest() -> None:
+    model, network = tiny_model(tiny_spec("ncsn", num_scales=7)), Recorder()
+    model.loss(network, torch.rand(500, 3, 4, 4), 0.0, torch.Generator().manual_seed(0))
+    assert sorted(network.levels, reverse=True) == pytest.approx(geometric(1.0, 0.01, 7))
+
+
 def test_weighting_changes_the_training_loss_and_leaves_the_held_out_loss() -> None:
     x, runs = torch.rand(8, 3, 16, 16), []
     for name in ("sigma2", "edm"):
