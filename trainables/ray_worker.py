@@ -15,6 +15,7 @@ import ray
 from ray import tune
 
 from trainables import checkpoint, gpu_memory, progress, storage
+from trainables import probe as probing
 from trainables.contract import DataError, NonFiniteError, PluginError, RunSpec
 from trainables.cpus import cpus
 from trainables.plugin_code import entry_of, where_it_failed
@@ -164,6 +165,22 @@ def recheck(
         with _named_errors(spec):
             return trial.recheck(**plan)
     except (NonFiniteError, checkpoint.CheckpointError) as error:
+        return str(error)
+
+
+def probe(
+    spec: RunSpec, sample_metrics: Any, threads: int, report_kimg: float, again: dict[str, int] | None, seconds: float
+) -> probing.ProbedCost | str:
+    """Measure what a setting costs, see probe.py. Return the reason if it cannot be trained."""
+    _threads(threads)
+    _check_gpu(spec)
+    gpu_memory.release()
+    try:
+        with _named_errors(spec):
+            return probing.probe(
+                spec, report_kimg=report_kimg, sample_metrics=sample_metrics, again=again, seconds=seconds
+            )
+    except NonFiniteError as error:
         return str(error)
 
 

@@ -8,6 +8,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def size(count: float) -> str:
+    """Return a number of bytes in MB or GB."""
+    return f"{count / 1e9:.2g} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def escaped(text: str) -> str:
     """Return the text with unprintable characters escaped.
 

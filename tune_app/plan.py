@@ -79,9 +79,14 @@ def trial_count(config: SweepConfig, added: int = 0) -> int:
     return min(config.search.trials, len(config.baselines) + len(config.space.grid())) + added
 
 
+def settings_re_evaluated(config: SweepConfig) -> int:
+    """Return the number of trials that are re-evaluated, at most: the best ones, and the best baseline."""
+    return min(config.recheck.trials + bool(config.baselines), trial_count(config))
+
+
 def settings_trained_again(config: SweepConfig) -> int:
-    """Return the number of settings that are trained again: the best two, and the best baseline."""
-    return min(TRAINED_AGAIN, trial_count(config)) + bool(config.baselines)
+    """Return the number of settings that are trained again, at most: the best two, and the best baseline."""
+    return min(TRAINED_AGAIN + bool(config.baselines), trial_count(config))
 
 
 def plan_warnings(config: SweepConfig) -> list[str]:
@@ -121,7 +126,7 @@ def plan_lines(plan: Plan, config: SweepConfig) -> list[str]:
         *_data_lines(plan, config),
         f"  searches {', '.join(config.parameters)}",
         f"  rungs at {ladder} kimg{_rule(config)}; {stopping}",
-        f"  {plan.kimg_least:g} to {plan.kimg_most:g} kimg of training; the time is shown once the first trial reports",
+        f"  {plan.kimg_least:g} to {plan.kimg_most:g} kimg of training",
         f"  a trial takes {plan.cpu:g} CPU and {plan.gpu if isinstance(plan.gpu, str) else f'{plan.gpu:g}'} GPU",
     ]
     if config.search.warm_start:

@@ -27,6 +27,7 @@ from tune_app.answer.warnings import sample_warnings
 from tune_app.config.schema import MetricConfig, SweepConfig
 from tune_app.experiment.events import Event
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.forecast import Forecast
 from tune_app.experiment.fresh_values import FreshValues
 from tune_app.experiment.lock import is_running
 from tune_app.experiment.log import read
@@ -98,6 +99,8 @@ class Summary:
     answer: Answer | None
     features: dict[str, str]
     cost: dict[str, float]
+    forecast: Forecast | None
+    """What was expected at the start, if anything was known."""
     warnings: list[str]
     first_failure: Failure | None
     """The first trial that failed for good."""
@@ -115,6 +118,7 @@ class Summary:
         return {
             **document,
             "metric": self.metric.model_dump(),
+            "forecast": self.forecast.model_dump() if self.forecast else None,
             "retraining": _retraining_json(self.retraining) if self.retraining else None,
             "metrics": [metric.model_dump() for metric in self.metrics],
         }
@@ -164,6 +168,7 @@ def summarise(experiment: Experiment, config: SweepConfig, records: Records, eve
         answer=_answer(config, records, events, winner, fresh) if winner and not plan else None,
         features=records.features,
         cost=records.cost(),
+        forecast=records.forecast,
         warnings=[*plan_warnings(config), *sample_warnings(records, best_one, metric)],
         retraining=retrained(config, plan, records) if plan else None,
         first_failure=Failure(failed.id, failed.failures[-1].message) if failed else None,

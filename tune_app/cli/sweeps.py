@@ -24,7 +24,7 @@ from tune_app.cli.options import (
     space_argument,
     wandb_option,
 )  # fmt: skip
-from tune_app.cli.output import say, show, sweep_console
+from tune_app.cli.output import say, show, shown_progress, sweep_console
 from tune_app.cli.root import cli
 from tune_app.errors import ConfigError, InputError, Problem
 
@@ -68,16 +68,22 @@ def run(as_json: bool, resume: str | None, **options: Any) -> None:
 @cli.command(epilog=KEYS)
 @space_argument
 @selection_options
+@click.option("--measure", is_flag=True, help="Train some settings for 20 seconds, to forecast hours and disk space.")
 @as_json
-def plan(as_json: bool, **options: Any) -> None:
-    """Show the trials, rungs and cost of SPACE. Trains nothing."""
+def plan(measure: bool, as_json: bool, **options: Any) -> None:
+    """Show the trials, rungs and cost of SPACE. Trains nothing without --measure."""
+    from tune_app.commands.forecast import forecast_sweep
     from tune_app.config.images import look_at_images
+    from tune_app.experiment.forecast import forecast_lines
     from tune_app.plan import make_plan, plan_lines
 
     selection = make_selection(options)
     config, _ = _select(selection, quiet=as_json)
     made = make_plan(config, look_at_images(config, selection.address))
-    show(made.as_json(), plan_lines(made, config), as_json=as_json)
+    with shown_progress("looking for earlier experiments"):
+        forecast = forecast_sweep(config, selection.out, selection.address, measure=measure)
+    document = {**made.as_json(), "forecast": forecast and forecast.model_dump()}
+    show(document, [*plan_lines(made, config), *forecast_lines(forecast)], as_json=as_json)
 
 
 @cli.command(epilog=KEYS)

@@ -6,6 +6,7 @@ from tune_app.cluster.ray import Cluster
 from tune_app.config.schema import SweepConfig
 from tune_app.driver.shared_data import SharedData
 from tune_app.experiment.folder import PARK_FILE, Experiment
+from tune_app.experiment.forecast import Forecast
 from tune_app.experiment.log import EventLog
 from tune_app.experiment.records import Records
 
@@ -21,6 +22,10 @@ class Session:
     """State of all trials according to the log. The log updates it with each event."""
     cluster: Cluster
     data: SharedData
+    forecast: Forecast | None = None
+    """What is expected of a new sweep, if anything is known."""
+    preparation: float = 0.0
+    """Seconds from the command to the session."""
 
     @property
     def metric(self) -> str:

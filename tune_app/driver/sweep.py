@@ -1,5 +1,6 @@
 """Start or resume a sweep: check everything, start Ray, lock the experiment, run one session."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from trainables.catalog import MODELS
 from trainables.contract import DataError
 from trainables.files import write_file, write_json
 from tune_app.cluster import ray as ray_cluster
+from tune_app.cluster.hardware import hardware_of
 from tune_app.cluster.packages import check_packages
 from tune_app.cluster.ray import Cluster
 from tune_app.cluster.scratch import socket_folder
@@ -21,6 +23,7 @@ from tune_app.config.methods import with_methods_of, with_methods_written_out
 from tune_app.config.schema import SweepConfig
 from tune_app.driver.finalists import to_recheck, to_retrain
 from tune_app.driver.gpu_share import settle_gpu_share
+from tune_app.driver.known_costs import known_forecast
 from tune_app.driver.manifest import make_manifest, versions
 from tune_app.driver.session import Session
 from tune_app.driver.shared_data import SharedData, check_same_data, prepare_data, prepare_new
@@ -28,6 +31,7 @@ from tune_app.errors import InputError, RayDiedError, StorageError
 from tune_app.experiment.changes import Changes, accepted_changes, changed_versions, check_model, check_trials
 from tune_app.experiment.earlier import with_earlier_found, with_earlier_of
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.forecast import forecast_lines
 from tune_app.experiment.leftovers import remove_leftovers, restarting_trials
 from tune_app.experiment.lock import resume_lock
 from tune_app.experiment.log import EventLog
@@ -62,7 +66,7 @@ def run_sweep(
         _check_cache()
     look_at_images(config, address)
     config = with_earlier_found(with_methods_written_out(config), out)
-    recorded = RecordedConsole(console or Quiet())
+    began, recorded = time.monotonic(), RecordedConsole(console or Quiet())
     with recorded.recorded_errors():
         try:
             with ray_cluster.started(config.resources, address, recorded.note, config.storage) as cluster:
@@ -70,11 +74,16 @@ def run_sweep(
                 check_packages(MODELS.plugins_of(config.model))
                 data = prepare_new(config, recorded)
                 config = settle_gpu_share(config, cluster, data, recorded.note)
+                forecast = known_forecast(config, out, hardware_of(cluster))
+                for line in forecast_lines(forecast):
+                    recorded.note(line)
                 experiment = create(out, config.name, only=only)
                 with resume_lock(experiment.folder):
                     _write_files(experiment, config, cluster, data, about or {})
                     with closing(EventLog(experiment.events)) as log:
-                        _run_session(Session(config, experiment, log, _fold(log), cluster, data), recorded)
+                        preparation = time.monotonic() - began
+                        session = Session(config, experiment, log, _fold(log), cluster, data, forecast, preparation)
+                        _run_session(session, recorded)
         except RayDiedError as error:
             _resume_after(error, experiment, address, recorded)
     return experiment

@@ -163,6 +163,8 @@ def _log_start(session: Session, changes: Changes, hours: float, earlier: Sequen
         **({"plugins": plugins} if (plugins := logged_plugins(config.model)) else {}),
         **({"changed": changes} if changes else {}),
         **({"warm_start": earlier} if earlier else {}),
+        **({} if log.events else {"preparation": session.preparation}),
+        **({"forecast": session.forecast} if session.forecast else {}),
     }
     log.append(SweepResumed.model_validate(fields) if log.events else SweepStarted.model_validate(fields))
 

@@ -155,6 +155,11 @@ def _trial_reason(config: SweepConfig, record: TrialRecord, params: Mapping[str,
     values = [rung.metrics.get(one.name) for rung in record.rungs for one in config.objectives]
     if not values or None in values:
         return "stopped before its first rung" if not values else "no value at a rung"
+    return misfit(config, params)
+
+
+def misfit(config: SweepConfig, params: Mapping[str, Scalar]) -> str:
+    """Return why no trial of the sweep could have these values, or an empty string. `params` are all its values."""
     for name, value in config.constants.items():
         if name not in params:
             return f"{name} is searched there inside each evaluation"

@@ -32,6 +32,7 @@ from tune_app.experiment.event_fields import (
     TrialId,
     list_of_words,
 )
+from tune_app.experiment.forecast import Forecast
 
 SHOWN_CHARACTERS = 40
 """Length at which an error message cuts off a value."""
@@ -81,6 +82,8 @@ class SweepBegan(LoggedEvent):
     """Values of the model's parameters that are not searched: fixed ones and defaults."""
     plugins: Annotated[list[LoggedPlugin], Expected("a list of plug-ins, each with name and sha256")] = []
     """Users' code that the model or its metrics come from: name, hash, file or package, and what it declares."""
+    preparation: Annotated[NotNegative | None, Expected("a finite number, 0 or more")] = None
+    """Seconds from the command to this event: the start of Ray and the preparation of the images."""
 
 
 class EarlierTrial(BaseModel):
@@ -104,6 +107,8 @@ class SweepStarted(SweepBegan):
     event: Literal["sweep_started"] = "sweep_started"
     warm_start: Annotated[list[EarlierTrial], Expected("a list of trials of earlier experiments")] = []
     """Trials of earlier experiments that inform the sampler: `experiment`, `trial`, `state`, `params` and `rungs`."""
+    forecast: Annotated[Forecast | None, Expected("a forecast")] = None
+    """Time, GPU hours and disk space expected at the start, and the cost of a trial that they rest on."""
 
 
 class SweepResumed(SweepBegan):

@@ -153,6 +153,13 @@ class Experiment:
         profile = self._read_manifest().get("profile")
         return None if profile is None else str(profile)
 
+    def hardware(self) -> tuple[float, ...] | None:
+        """Return the CPUs, the GPUs and the number of trials at once that the manifest names, if any."""
+        hardware = self._read_manifest().get("hardware")
+        amounts = [hardware.get(key) for key in ("cpus", "gpus", "slots")] if isinstance(hardware, dict) else []
+        numbers = tuple(float(amount) for amount in amounts if isinstance(amount, int | float))
+        return numbers if len(numbers) == 3 else None
+
     def command(self) -> list[str]:
         """Return the command that the manifest names, if any."""
         command = self._read_manifest().get("command")

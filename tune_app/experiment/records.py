@@ -26,6 +26,7 @@ from tune_app.experiment.events import (  # fmt: skip
     SweepResumed,
     SweepStarted,
 )
+from tune_app.experiment.forecast import Forecast
 
 State = Literal["waiting", "running", "completed", "stopped", "failed", "interrupted"]
 
@@ -148,6 +149,10 @@ class Records:
         """Values of the model's parameters that are not searched."""
         self.plugins: list[LoggedPlugin] = []
         """Users' code that the last session ran."""
+        self.forecast: Forecast | None = None
+        """What was expected at the start."""
+        self.preparation: float | None = None
+        """Seconds from the first command to the start of the log: Ray and the preparation of the images."""
         self._by_wall_clock = True
         self._spent = {"gpu_hours": 0.0, "cpu_hours": 0.0, "kimg": 0.0}
         self._last_time: datetime | None = None
@@ -205,7 +210,7 @@ class Records:
         self.plugins = event.plugins or self.plugins
         self._by_wall_clock = event.hours is None  # as in version 0.1
         if isinstance(event, SweepStarted):
-            self.warm_start = event.warm_start
+            self.warm_start, self.forecast, self.preparation = event.warm_start, event.forecast, event.preparation
         self.changed = event.changed if isinstance(event, SweepResumed) else {}
         for record in self.unfinished.values():
             self._set_state(record, "waiting")

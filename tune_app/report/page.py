@@ -15,6 +15,7 @@ from tune_app.config.load import dump
 from tune_app.config.schema import SweepConfig
 from tune_app.experiment.events import Event
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.forecast import outcome
 from tune_app.experiment.fresh_values import FreshValues
 from tune_app.experiment.log import read
 from tune_app.experiment.ranking import ranked
@@ -114,6 +115,7 @@ def _facts(experiment: Experiment, config: SweepConfig, records: Records, summar
         "experiment": str(experiment.folder),
         "trials": ", ".join(f"{count} {state}" for state, count in summary.trials.items()),
         "time on the clock": clock(3600 * cost["hours"]),
+        "forecast against outcome": _outcome(records),
         "training": f"{cost['kimg']:g} kimg; without early stopping it had been {planned:g} for the search",
         "CPU hours, GPU hours": f"{cost['cpu_hours']:.2f}, {cost['gpu_hours']:.2f}",
         "budget": ", ".join(f"{name} {value:g}" for name, value in limits.items()) or "none",
@@ -123,6 +125,13 @@ def _facts(experiment: Experiment, config: SweepConfig, records: Records, summar
         "versions": ", ".join(f"{name} {version}" for name, version in records.versions.items()),
     }
     return {name: text for name, text in facts.items() if text}
+
+
+def _outcome(records: Records) -> str:
+    if records.forecast is None:
+        return ""
+    cost = records.cost()
+    return outcome(records.forecast, cost["hours"] + (records.preparation or 0.0) / 3600, cost["gpu_hours"])
 
 
 def _commands(experiment: Experiment, config: SweepConfig, summary: Summary) -> Mapping[str, str]:

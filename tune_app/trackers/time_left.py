@@ -1,42 +1,61 @@
 """The time that a sweep still takes."""
 
-from statistics import median
+from __future__ import annotations
+
+from typing import NamedTuple
 
 from trainables.catalog import MODELS
 from tune_app.config.schema import SweepConfig
+from tune_app.costs import UNKNOWN, logged_cost, phase_seconds
+from tune_app.experiment.forecast import TrialCost
 from tune_app.experiment.records import Records
-from tune_app.plan import FINAL_SETTINGS, settings_trained_again, trial_count
+from tune_app.makespan import makespan
+from tune_app.plan import settings_re_evaluated, settings_trained_again, trial_count
+
+
+class Phase(NamedTuple):
+    """Work that has to end before the next phase begins."""
+
+    begun: bool
+    """True if its processes have started."""
+    left: list[list[float]]
+    """Seconds of each piece of work that is left, in legs."""
 
 
 def seconds_left(config: SweepConfig, records: Records, slots: int) -> float | None:
-    """Return the seconds left if no more trial is stopped early, or None before the first report."""
-    trials = records.trials.values()
-    trained = sum(record.kimg for record in trials)
-    if not trained:
+    """Return the seconds left if no more trial is stopped early, or None as long as nothing is known.
+
+    They follow from what the sweep has measured so far. The forecast stands in for what it has not measured.
+    """
+    forecast = records.forecast
+    expected = forecast.cost if forecast else None
+    cost = logged_cost(config, list(records.trials.values()), expected or UNKNOWN) or expected
+    if cost is None:
         return None
-    seconds_per_kimg = sum(record.seconds for record in trials) / trained
-    length = config.scheduler.max_kimg
-    left = sum(length - record.kimg for record in trials if not record.ended)
-    left += length * max(0, trial_count(config, records.added) - len(records.searched))
-    if MODELS[config.model].uses_images and not config.metrics and config.recheck.trials:
-        again = sum(len(record.retrainings) for record in records.searched)
-        left += length * max(0, config.recheck.seeds * settings_trained_again(config) - again)
-    return (seconds_per_kimg * left + _recheck_seconds(config, records)) / slots
+    start = phase_seconds(records) or (forecast.phase_seconds if forecast else 0.0)
+    phases = [phase for phase in _phases(config, records, cost) if phase.left]
+    return sum(makespan(phase.left, slots).seconds + (0.0 if phase.begun else start) for phase in phases)
 
 
-def _recheck_seconds(config: SweepConfig, records: Records) -> float:
-    """Return an estimate from the trials' last evaluations, or 0 if no trial has completed."""
-    last = [r.rungs[-1].metrics.get("evaluation_seconds") for r in records.trials.values() if r.state == "completed"]
-    seconds = [value for value in last if value is not None]
-    if not seconds or not MODELS[config.model].uses_images:
-        return 0.0
-    once, again = config.evaluation, config.recheck
-    settings = len(config.space.sampling_grid(FINAL_SETTINGS))
-    drawn_at_once = all(r.rungs[-1].metrics.get("nfe") == 1 for r in records.trials.values() if r.rungs)
-    nfe, more = (1, 1) if drawn_at_once else (once.nfe, again.nfe)  # a VAE's sample costs one evaluation
-    per_network_evaluation = median(seconds) / (settings * once.final_samples * nfe)
-    draws = again.draws * (again.samples * more + once.final_samples * nfe)
-    pilot = settings * min(again.samples, once.samples) * more if settings > 1 else 0
-    left = again.trials + bool(config.baselines) + again.seeds * settings_trained_again(config)
-    left -= sum(record.recheck is not None for record in records.trials.values())
-    return max(0, left) * (draws + pilot) * per_network_evaluation
+def _phases(config: SweepConfig, records: Records, cost: TrialCost) -> list[Phase]:
+    """Return the search, the re-evaluation, the trainings with fresh seeds, and their re-evaluation."""
+    length, searched = config.scheduler.max_kimg, records.searched
+    again = [record for record in records.trials.values() if record.retrains]
+    search = [cost.legs(config.rungs, record.kimg) for record in searched if not record.ended]
+    search += [cost.legs(config.rungs)] * (trial_count(config, records.added) - len(searched))
+    phases = [Phase(any(record.reports for record in searched), search)]
+    if not MODELS[config.model].uses_images or not config.recheck.trials:
+        return phases
+    rechecked = [record for record in searched if record.recheck]
+    left = 0 if again else settings_re_evaluated(config) - len(rechecked)
+    phases.append(Phase(bool(rechecked), [[cost.recheck]] * left))
+    seeds = 0 if config.metrics else config.recheck.seeds
+    known = sum(bool(record.retrainings) for record in searched)
+    second = any(len(record.retrainings) > 1 for record in searched)  # then every setting has had its first training
+    settings = known if second else settings_trained_again(config)
+    retraining = [cost.legs([length], record.kimg) for record in again if not record.ended]
+    retraining += [cost.legs([length])] * (seeds * settings - len(again))
+    done = sum(record.recheck is not None for record in again)
+    phases.append(Phase(bool(again), retraining))
+    phases.append(Phase(bool(done), [[cost.recheck]] * (seeds * settings - done)))
+    return phases

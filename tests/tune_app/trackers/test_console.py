@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.events import asked, changed, ended, reported
+from tests.events import asked, changed, ended, reported, started
 from tune_app.config.load import load
 from tune_app.experiment.events import Event
 from tune_app.experiment.folder import Experiment
+from tune_app.experiment.forecast import Forecast, TrialCost
 from tune_app.experiment.records import Records
 from tune_app.trackers.console import Plain
 from tune_app.trackers.time_left import seconds_left
@@ -54,7 +55,7 @@ def test_a_model_that_draws_a_sample_at_once_does_not_pay_for_more_evaluations()
     records = Records([asked("0000"), report, ended("0000", kimg=48.0)])
     again = config.recheck
     draws = again.draws * (again.samples + 512) / 100  # seconds, at 100 images a second
-    assert seconds_left(config, records, slots=1) == pytest.approx((again.trials + 1) * draws)
+    assert seconds_left(config, records, slots=1) == pytest.approx(draws)
 
 
 @pytest.mark.parametrize("seeds", [0, 2])
@@ -74,6 +75,39 @@ def test_the_time_left_counts_the_re_evaluation_and_the_trainings_with_fresh_see
     )
     draws = again.draws * (again.samples * again.nfe + once.final_samples * once.nfe)
     pilot = 5 * min(again.samples, once.samples) * again.nfe
-    evaluations = 3 + 3 * seeds  # of the best two and the best baseline
-    expected = evaluations * (draws + pilot) * 10.0 / (5 * once.final_samples * once.nfe) + 3 * seeds * 100.0
-    assert seconds_left(config, records, slots=2) == pytest.approx(expected / 2)
+    evaluation = (draws + pilot) * 10.0 / (5 * once.final_samples * once.nfe)
+    assert seconds_left(config, records, slots=2) == pytest.approx(evaluation + seeds * (100.0 + evaluation))
+
+
+def test_the_time_left_counts_the_evaluations_ahead_and_does_not_share_one_trial_between_slots() -> None:
+    changes = {
+        "search.trials": 3,
+        "recheck.trials": 0,
+        "scheduler.rungs": [10, 20],
+        "scheduler.max_kimg": 20,
+        "scheduler.grace_kimg": 10,
+    }
+    config = load("beta_vae_space.yaml", profile="laptop", set=changes)
+    first = changed(reported("0000", 10.0, kid=0.1, evaluation_seconds=5.0), seconds=25.0)  # 2 s for a kimg
+    records = Records([started(), asked("0000"), asked("0001"), first])
+    # 20 s of training are left to trial 0000, then 45 s to trial 0002; trial 0001 has its 45 s
+    assert seconds_left(config, records, slots=2) == pytest.approx(20 + 45)
+
+
+def test_before_the_first_report_the_time_left_is_that_of_the_forecast() -> None:
+    cost = TrialCost(kimg=2.0, rung=5.0, final=7.0)
+    expected = Forecast(
+        basis="a probe", slots=2, hours=[1.0, 2.0], gpu_hours=[0.0, 0.0], disk_bytes=[1.0, 2.0],
+        start_seconds=9.0, phase_seconds=3.0, cost=cost,
+    )  # fmt: skip
+    changes = {
+        "search.trials": 3,
+        "recheck.trials": 0,
+        "scheduler.rungs": [10, 20],
+        "scheduler.max_kimg": 20,
+        "scheduler.grace_kimg": 10,
+    }
+    config = load("beta_vae_space.yaml", profile="laptop", set=changes)
+    records = Records([started(forecast=expected.model_dump()), asked("0000"), asked("0001")])
+    assert seconds_left(config, records, slots=2) == pytest.approx(3 + 2 * (40 + 5 + 7))
+    assert seconds_left(config, Records([started()]), slots=2) is None
