@@ -41,7 +41,7 @@ def _phases(config: SweepConfig, records: Records, cost: TrialCost) -> list[Phas
     """Return the search, the re-evaluation, the trainings with fresh seeds, and their re-evaluation."""
     length, searched = config.scheduler.max_kimg, records.searched
     again = [record for record in records.trials.values() if record.retrains]
-    search = [cost.legs(config.rungs, record.kimg) for record in searched if not record.ended]
+    search = [cost.legs(config.rungs, record.kimg) for record in searched if not record.ended and record.kimg < length]
     search += [cost.legs(config.rungs)] * (trial_count(config, records.added) - len(searched))
     phases = [Phase(any(record.reports for record in searched), search)]
     if not MODELS[config.model].uses_images or not config.recheck.trials:
@@ -53,7 +53,7 @@ def _phases(config: SweepConfig, records: Records, cost: TrialCost) -> list[Phas
     known = sum(bool(record.retrainings) for record in searched)
     second = any(len(record.retrainings) > 1 for record in searched)  # then every setting has had its first training
     settings = known if second else settings_trained_again(config)
-    retraining = [cost.legs([length], record.kimg) for record in again if not record.ended]
+    retraining = [cost.legs([length], record.kimg) for record in again if not record.ended and record.kimg < length]
     retraining += [cost.legs([length])] * (seeds * settings - len(again))
     done = sum(record.recheck is not None for record in again)
     phases.append(Phase(bool(again), retraining))

@@ -129,7 +129,7 @@ def test_the_caption_names_the_rungs_their_trust_and_the_time_left(draw: Draw) -
     report = reported("0000", 3.0, value=1.0)
     text = draw(asked("0000"), changed(report, trusted=False)).text
     assert "rungs (kimg): 3 not yet trusted, 9, 27" in text
-    assert "about 1:20 left at most" in text  # 2 s / 3 kimg * (24 + 8 * 27) kimg / 2 slots
+    assert "about 1:28 left at most" in text  # 2 s / 3 kimg * (24 + 8 * 27) kimg / 2 slots
     assert "rungs (kimg): 3 trusted" in draw(asked("0000"), changed(report, trusted=True)).text
 
 
