@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.contract import Evaluation, Run, RunSpec, Scalar
+from trainables.plugin_code import entry_of
 from trainables.trial import Trial, images
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def probe(
     trial = Trial(spec, rungs=[spec.max_kimg], report_kimg=report_kimg, sample_metrics=sample_metrics)
     clock = _clock(trial.run)
     wall, own = time.perf_counter(), clock()
-    batch, report = int(spec.params.get("batch_size", 1)), images(report_kimg)
+    report = images(report_kimg)
+    # without images, the time of a call may not depend on their number, so call `train` as a trial does
+    batch = int(spec.params["batch_size"]) if entry_of(spec).uses_images else report
     per_image = _seconds_per_image(trial.run, clock, batch, report, TRAINING_SHARE * seconds)
     checkpoint_bytes, save = _checkpoint(trial)
     room = EVALUATION_SHARE * seconds / per_image
@@ -104,7 +107,7 @@ def _clock(run: Run) -> Clock:
 
 def _seconds_per_image(run: Run, clock: Clock, batch: int, report: int, seconds: float) -> float:
     """Train on ever more images at a time, up to those of a report, and return the seconds of the largest parts."""
-    for _ in range(WARM_UP_STEPS):
+    for _ in range(WARM_UP_STEPS if batch < report else 0):
         run.train(batch)
     count, end, parts = min(batch, report), time.perf_counter() + seconds, list[tuple[int, float]]()
     while (left := end - time.perf_counter()) > 0:

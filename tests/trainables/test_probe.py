@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 
+from tests.trainables.tiny import tiny_run, tiny_spec
+from trainables import trial
 from trainables.catalog import MODELS
 from trainables.contract import Plugin, RunSpec
 from trainables.probe import probe
@@ -42,9 +47,9 @@ CHECKPOINT = 0.1
 """Seconds that a checkpoint takes at most."""
 
 
-def test_training_is_measured_in_parts_as_large_as_a_report() -> None:
+def test_a_model_without_images_trains_from_one_report_to_the_next() -> None:
     params = {"x1": 1.0, "x2": 1.0, "bias": 0.0, "step_seconds": 0.03}
-    cost = probe(RunSpec("branin", params, seed=0), report_kimg=2, sample_metrics=None, again=None, seconds=1.0)
+    cost = probe(RunSpec("branin", params, seed=0), report_kimg=2, sample_metrics=None, again=None, seconds=0.2)
     assert 0.03 / 2 <= cost.kimg < 0.03 / 2 + CHECKPOINT / 2, "one call of train, whatever the number of images"
     assert (cost.recheck, cost.picture_bytes) == (0.0, 0)
     assert cost.checkpoint_bytes > 0
@@ -67,3 +72,27 @@ def test_evaluations_are_extrapolated_from_small_ones(monkeypatch: pytest.Monkey
     full, same = 0.03 + 400 * (50e-6 + 75 * 200e-6), 0.03 + 300 * (50e-6 + 37.5 * 200e-6)
     assert cost.recheck == pytest.approx(pilot + 2 * (full + same), rel=0.25)
     assert cost.picture_bytes == 5
+
+
+@pytest.mark.parametrize("kind", ["ncsn", "beta_vae"])
+def test_the_evaluations_of_an_image_model_are_measured_in_proportion_to_its_training(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(trial, "build", lambda spec: tiny_run(kind))
+    spec = replace(tiny_spec(kind), samples=128, nfe=40)
+    cost = probe(spec, report_kimg=1000, sample_metrics=None, again=None, seconds=1.0)
+    run = tiny_run(kind)
+    run.train(100)
+    run.evaluate(final=False, spec=spec)
+    trained = _cpu_seconds(lambda: run.train(800)) / 0.8
+    evaluated = _cpu_seconds(lambda: run.evaluate(final=False, spec=spec))
+    # other work on the machine slows both down, so compare their proportion
+    assert cost.rung / cost.kimg == pytest.approx(evaluated / trained, rel=0.5)
+    assert cost.kimg > 0.5 * trained
+
+
+def _cpu_seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began

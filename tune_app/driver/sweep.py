@@ -77,6 +77,7 @@ def run_sweep(
                 forecast = known_forecast(config, out, hardware_of(cluster))
                 for line in forecast_lines(forecast):
                     recorded.note(line)
+                recorded.progress("starting the trials")
                 experiment = create(out, config.name, only=only)
                 with resume_lock(experiment.folder):
                     _write_files(experiment, config, cluster, data, about or {})

@@ -14,6 +14,10 @@ Amount = Annotated[FiniteFloat, Field(ge=0)]
 Range = Annotated[list[Amount], Field(min_length=2, max_length=2)]
 
 
+SHOWN_SECONDS = 0.01
+"""Shorter parts of a trial are not shown."""
+
+
 class Stored(BaseModel):
     """A part of the forecast. Fields of a later version are ignored."""
 
@@ -72,10 +76,16 @@ class Forecast(Stored):
         spent = [_between(self.hours)]
         spent += [f"{least:.2g} to {most:.2g} GPU hours"] if most else []
         spent.append(f"{size(self.disk_bytes[1])} on disk at most")
+        parts = {
+            "for a kimg of training": self.cost.kimg,
+            "for the evaluation at a rung": self.cost.rung,
+            "at the end": self.cost.final,
+            "for a re-evaluation": self.cost.recheck,
+        }
+        measured = [f"{seconds:.2g} s {what}" for what, seconds in parts.items() if seconds >= SHOWN_SECONDS]
         return [
             f"  forecast: {', '.join(spent)}, with {self.slots} trials at once",
-            f"    from {self.basis}: {self.cost.kimg:.2g} s for a kimg of training, {self.cost.rung:.2g} s for the "
-            f"evaluation at a rung, {self.cost.final:.2g} s at the end, {self.cost.recheck:.2g} s for a re-evaluation",
+            f"    from {self.basis}{': ' if measured else ''}{', '.join(measured)}",
         ]
 
 
