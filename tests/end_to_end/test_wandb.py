@@ -120,7 +120,7 @@ def test_a_stopped_and_a_failed_run_and_no_key_but_where_it_belongs(
     server.press_stop(first)
 
     others = [pid for pid in marked(folder.parent.name) if not _may_know(pid, driver.pid)]
-    assert len(others) >= 4, "Ray's processes and the workers"
+    assert len(others) >= 3, "two processes of Ray, and a worker"
     for pid in others:
         for what in ("environ", "cmdline"):
             assert KEY.encode() not in _read(pid, what), _read(pid, "cmdline")
