@@ -28,7 +28,7 @@ from tune_app.experiment.records import TrialRecord
 from tune_app.trackers.console import Quiet
 
 NEWEST_CHECKPOINTS = 2
-MOST_TUNE_TRIALS = 256
+MOST_TUNE_TRIALS = 32
 SILENT_HEAD_SECONDS = 5.0
 
 
@@ -62,6 +62,8 @@ class SweepScheduler(FIFOScheduler):
         super().__init__()
         self._session, self._book, self._stopping = session, book, stopping
         self._warm: set[str] = set()
+        self._removed: dict[str, set[str]] = {}
+        """Checkpoints of each running trial that this session has removed."""
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: object) -> bool:
         """Accept whatever Tune sets."""
@@ -89,6 +91,7 @@ class SweepScheduler(FIFOScheduler):
         failure = trial.failure
         if failure and failure.kind == "worker_lost":
             self._stopping.leave_if_dying()
+        self._removed.pop(trial.trial_id, None)  # the trial may write one of them again
         if trial.trial_id not in self._session.records.unfinished or failure is None:
             return  # the actor could not start (its first trial will report the reason), or its trial has ended
         if failure.disk:
@@ -151,6 +154,8 @@ class SweepScheduler(FIFOScheduler):
         )
         session.log.append(Reported.model_validate(logged))
         self._remove_old_checkpoints(record)
+        if decision == "stop":
+            self._removed.pop(record.id)
         return decision
 
     def _reason_to_stop(self, record: TrialRecord, report: Report) -> str:
@@ -165,8 +170,10 @@ class SweepScheduler(FIFOScheduler):
         best = min(rungs, key=lambda report: sign(metric) * (report.metrics[metric] or 0.0), default=None)
         kept = {one.path for one in record.checkpoints[-NEWEST_CHECKPOINTS:]}
         kept |= {record.checkpoint_at(one.kimg) or "" for one in (*rungs[-1:], *([best] if best else []))}
-        for path in {one.path for one in record.checkpoints} - kept:
+        removed = self._removed.setdefault(record.id, set())
+        for path in {one.path for one in record.checkpoints} - kept - removed:
             storage.remove(session.experiment.place(path, session.config.storage))
+            removed.add(path)
 
 
 class SweepCallback(Callback):

@@ -7,6 +7,7 @@ because it lies outside the space. A lost study is rebuilt from the log.
 
 from __future__ import annotations
 
+import json
 from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -146,7 +147,7 @@ def rebuild_study(experiment: Experiment, config: SweepConfig, events: Iterable[
         replay(event)
     experiment.study.unlink(missing_ok=True)
     Path(f"{experiment.study}.lock").unlink(missing_ok=True)  # a driver that was killed leaves it behind
-    journal = JournalFileBackend(str(experiment.study))
+    journal = StudyFile(experiment.study)
     journal.append_logs(buffer.logs)  # all at once: one event at a time takes minutes for thousands of trials
     writer = _writer(journal, config)
     writer.take_over(replay)
@@ -157,6 +158,20 @@ def study_in_memory(config: SweepConfig) -> StudyWriter:
     """Return the writer of an empty study that is not on disk."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return _writer(MemoryJournal(), config)
+
+
+class StudyFile(BaseJournalBackend):
+    """A journal file with one writer. It is neither locked nor flushed to disk: a resume writes it anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._reader = path, JournalFileBackend(str(path))
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        return iter(self._reader.read_logs(log_number_from))
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with self._path.open("ab") as file:
+            file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
 
 
 class MemoryJournal(BaseJournalBackend):

@@ -4,7 +4,9 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from secrets import token_hex
+from threading import Thread
 from urllib.parse import urlsplit
 
 from ray import tune
@@ -207,6 +209,8 @@ def _run_tune(
         return
     keep_secrets_out_of_runtime_envs()
     count_no_callbacks()
+    # ASHA needs it at its first decision, and importing it takes half a second, which is free while workers start
+    Thread(target=import_module, args=["scipy.stats"], daemon=True).start()
     tune.run(
         RayWorker,
         name="tune",

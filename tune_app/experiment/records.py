@@ -41,6 +41,8 @@ class TrialRecord:
     state: State = "waiting"
     reason: str = ""
     reports: list[Reported] = field(default_factory=list, repr=False)
+    seconds: float = 0.0
+    """Seconds of training and evaluation so far."""
     checkpoints: list[Checkpointed] = field(default_factory=list, repr=False)
     failures: list[Failed] = field(default_factory=list)
     counted_failures: int = 0
@@ -73,11 +75,6 @@ class TrialRecord:
     def kimg(self) -> float:
         """Thousands of training images seen at the last report."""
         return self.reports[-1].kimg if self.reports else 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training and evaluation so far."""
-        return sum(report.seconds for report in self.reports)
 
     @property
     def failed_for_good(self) -> bool:
@@ -224,6 +221,7 @@ class Records:
         self._spent["gpu_hours"] += hours * (resources.get("gpu", 0.0) if record.gpu is None else record.gpu)
         self._spent["kimg"] += report.kimg - record.kimg
         record.reports.append(report)
+        record.seconds += report.seconds
         if report.checkpoint:
             saved = Checkpointed(time=report.time, trial=report.trial, kimg=report.kimg, path=report.checkpoint)
             self._add_checkpoint(record, saved)

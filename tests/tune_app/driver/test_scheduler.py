@@ -11,6 +11,7 @@ import pytest
 
 from tests.events import asked
 from tests.tune_app.driver.sessions import LocalSession
+from trainables import storage
 from trainables.trial import Report
 from tune_app.config.load import load
 from tune_app.driver.scheduler import SweepScheduler, make_rung_book
@@ -82,3 +83,20 @@ def test_the_newest_two_checkpoints_and_the_best_one_are_kept(local: LocalSessio
         sweep.report("0000", kimg, value, f"checkpoint_{number}")
     assert [one.kimg for one in local.records.trials["0000"].checkpoints] == [1, 3, 4, 5, 9]
     assert {path.name for path in folder.iterdir()} == {"checkpoint_1", "checkpoint_3", "checkpoint_4"}
+
+
+def test_a_checkpoint_is_removed_once_and_again_after_a_failure_that_may_have_brought_it_back(
+    local: LocalSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, removed = Scheduling(local), list[str]()
+    monkeypatch.setattr(storage, "remove", lambda place: removed.append(Path(place).name))
+
+    def reported_at(*kimg: float) -> list[str]:
+        removed.clear()
+        for number in kimg:
+            sweep.report("0000", number, None, f"checkpoint_{number:g}")
+        return sorted(removed)
+
+    assert reported_at(1, 2, 3.5, 4) == ["checkpoint_1", "checkpoint_2"]
+    sweep.scheduler.on_trial_error(None, SimpleNamespace(trial_id="0000", failure=None))  # type: ignore[arg-type]
+    assert reported_at(5) == ["checkpoint_1", "checkpoint_2", "checkpoint_3.5"]
