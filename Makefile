@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 .PHONY: run test test-fast test-browser check lint format schema torture
 
-run: .venv/installed
+run: .venv/tune_app
 	$(BIN)/python -m tune_app run ncsn_space.yaml
 
 test: .venv/installed
@@ -33,8 +33,13 @@ format: .venv/installed
 schema: .venv/installed
 	$(BIN)/python -m tune_app schema > search_spaces/sweep.schema.json
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/tune_app: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv: about 6 GB, most of it CUDA (see README.md for a machine without a GPU)"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed: .venv/tune_app
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
