@@ -1,13 +1,10 @@
-"""Run PyTorch on one thread, and provide a temporary folder for space files."""
+"""A temporary folder for the space files of a module."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import torch
-
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

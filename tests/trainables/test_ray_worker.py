@@ -8,15 +8,23 @@ from typing import Any
 
 import pytest
 
-from trainables import checkpoint
+from trainables import checkpoint, evaluation, sample_metrics
 from trainables.catalog import MODELS
 from trainables.contract import DataSpec, RunSpec
 from trainables.data import load
+from trainables.metrics import cnn, disentanglement
 from trainables.ray_worker import RayWorker, recheck
 from trainables.sample_metrics import build_sample_metrics
 from trainables.trial import Trial, fresh_seed
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, on building a Trainable
+
+
+@pytest.fixture(autouse=True)
+def small_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grow few trees and judge few images. Nothing here is about their values."""
+    monkeypatch.setattr(disentanglement, "TREES", 2)
+    monkeypatch.setattr(evaluation, "JUDGED_IMAGES", 128)
 
 
 def config(model: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -87,7 +95,11 @@ def test_checkpoints_are_at_rungs_and_at_least_checkpoint_kimg_apart(
     assert sum(trainable.step()["checkpoint"] is not None for _ in range(6)) == written
 
 
-def test_the_re_evaluation_compares_with_other_images_and_draws_anew(tmp_path: Path) -> None:
+def test_the_re_evaluation_compares_with_other_images_and_draws_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cnn, "IMAGES", 300)
+    monkeypatch.setattr(sample_metrics, "CORRUPTED_IMAGES", 100)
     spec = config("beta_vae", 1, tmp_path)["spec"]
     measure = build_sample_metrics(load(spec.data), "randconv")
     trial = Trial(spec, rungs=[spec.max_kimg], report_kimg=spec.max_kimg, sample_metrics=measure)

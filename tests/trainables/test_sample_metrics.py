@@ -49,11 +49,12 @@ def coloured_data(classes: tuple[str, ...] = ("red", "green", "blue"), count: in
 
 @pytest.fixture(autouse=True)
 def cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Use an empty cache folder and a training of a second or less."""
+    """Use an empty cache folder, a training of a second or less, and few corrupted images."""
     path = folder / "cache"
     path.mkdir()
     monkeypatch.setenv("TUNE_APP_CACHE", str(path))
     monkeypatch.setattr(cnn, "IMAGES", 300)
+    monkeypatch.setattr(sample_metrics, "CORRUPTED_IMAGES", 200)
     return path
 
 

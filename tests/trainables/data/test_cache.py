@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,35 +79,38 @@ def test_the_leftovers_of_a_killed_process_are_removed(folder: Path, cache: Path
     assert not left.exists()
 
 
-def test_second_process_maps_what_the_first_decoded_and_neither_decodes_twice(folder: Path, cache: Path) -> None:
+def test_second_process_maps_what_the_first_decoded_and_neither_decodes_twice(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = album(folder / "pets")
     code = """if True:
         import pathlib, sys, time
         from trainables.data import load, sources
         from trainables.contract import DataSpec
 
-        plain, (root, cache, count) = sources.SOURCES["folder"], sys.argv[1:]
+        plain, (root, cache, begun) = sources.SOURCES["folder"], sys.argv[1:]
 
-        def counted(spec, cache):
+        def slow(spec, cache):
             source = plain(spec, cache)
 
             def decode():
-                with open(count, "a") as file:
-                    file.write("decoded\\n")
+                pathlib.Path(begun).touch()
                 time.sleep(1)
                 return source.decode()
 
             return source._replace(decode=decode)
 
-        sources.SOURCES["folder"] = counted
+        sources.SOURCES["folder"] = slow
         print(load(DataSpec("folder", 16, root), pathlib.Path(cache)).fingerprint)
     """
-    command = [sys.executable, "-W", "error", "-c", code, str(root), str(cache), str(folder / "count")]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=50) for process in started]
-    assert {errors for _, errors in said} == {""}
-    assert len({out for out, _ in said}) == 1
-    assert (folder / "count").read_text() == "decoded\n"
+    begun, plain = folder / "begun", sources.SOURCES["folder"]
+    command = [sys.executable, "-W", "error", "-c", code, str(root), str(cache), str(begun)]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not begun.exists() and first.poll() is None:
+        time.sleep(0.01)
+    monkeypatch.setitem(sources.SOURCES, "folder", lambda spec, cache: plain(spec, cache)._replace(decode=None))
+    second = load(spec(root), cache)
+    assert first.communicate(timeout=50) == (f"{second.fingerprint}\n", "")
 
 
 def test_writing_to_an_image_stays_in_this_process(folder: Path, cache: Path) -> None:

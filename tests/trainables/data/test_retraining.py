@@ -56,6 +56,7 @@ def test_a_retraining_compares_samples_with_the_test_images_in_the_units_of_the_
 ) -> None:
     monkeypatch.setenv("TUNE_APP_CACHE", str(decoded))
     monkeypatch.setattr("trainables.metrics.cnn.IMAGES", 300)
+    monkeypatch.setattr("trainables.sample_metrics.CORRUPTED_IMAGES", 100)
     swept = build_sample_metrics(searched, "randconv")
     made = sample_metrics_of(replace(SHAPES, evaluated_on="test"), "randconv", saved=swept.cnn)
     assert (made.compared, made.part, made.fresh) == (2000, "held_out", None)

@@ -52,7 +52,7 @@ def test_the_residual_network_learns_an_image() -> None:
         net, image = ResUNet(8, side=16, groups=2), torch.rand(1, 3, 16, 16).repeat(8, 1, 1, 1)
         adam = torch.optim.Adam(net.parameters(), lr=3e-3)
         losses = []
-        for _ in range(60):
+        for _ in range(30):
             loss = (net(image + torch.randn_like(image), column(*[1.0] * 8)) - image).square().mean()
             adam.zero_grad()
             loss.backward()

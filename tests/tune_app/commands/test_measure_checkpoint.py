@@ -22,7 +22,6 @@ from tune_app.config.load import dump, load
 from tune_app.errors import InputError
 from tune_app.experiment.out_folder import create
 
-torch.set_num_threads(1)
 SMALL: dict[str, Scalar] = {"width": 8, "batch_size": 16, "num_scales": 4, "groups": 2}
 
 
@@ -33,6 +32,7 @@ def small_measures() -> Iterator[None]:
         patch.setattr(sample_metrics, "_pair", lambda features, *, labelled: ("randconv", ""))
         patch.setattr(sample_metrics, "CORRUPTED_IMAGES", 100)
         patch.setattr(evaluation, "JUDGED_IMAGES", 64)
+        patch.setattr("trainables.metrics.disentanglement.TREES", 2)
         sample_metrics.default_sample_metrics.cache_clear()
         yield
     sample_metrics.default_sample_metrics.cache_clear()

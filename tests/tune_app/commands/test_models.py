@@ -46,6 +46,7 @@ def swept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Return an experiment with one completed trial and its checkpoint."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUNE_APP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr("trainables.metrics.disentanglement.TREES", 2)
         yield trained(request.param, tmp_path_factory.mktemp("experiments"))
 
 
