@@ -28,6 +28,12 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def shapes_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache folder that tests share, because drawing the shapes takes more than a second."""
+    return tmp_path_factory.mktemp("shapes")
+
+
 @pytest.fixture
 def cli(folder: Path) -> Cli:
     """Return a function that runs `python -m tune_app ARGS` in `folder`, with warnings as errors."""

@@ -59,8 +59,8 @@ def cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
-    return load(DataSpec("shapes", 16), tmp_path_factory.mktemp("cache"))
+def shapes(shapes_cache: Path) -> ImageData:
+    return load(DataSpec("shapes", 16), shapes_cache)
 
 
 @pytest.fixture(scope="module")

@@ -15,20 +15,14 @@ from trainables.sample_metrics import build_sample_metrics, sample_metrics_of
 SHAPES = DataSpec("shapes", 16)
 
 
-@pytest.fixture(scope="module")
-def decoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a cache folder in which the shapes are decoded once for these tests, because that takes seconds."""
-    return tmp_path_factory.mktemp("cache")
+@pytest.fixture
+def searched(shapes_cache: Path) -> ImageData:
+    return load(SHAPES, shapes_cache)
 
 
 @pytest.fixture
-def searched(decoded: Path) -> ImageData:
-    return load(SHAPES, decoded)
-
-
-@pytest.fixture
-def retrained(decoded: Path) -> ImageData:
-    return load(replace(SHAPES, evaluated_on="test"), decoded)
+def retrained(shapes_cache: Path) -> ImageData:
+    return load(replace(SHAPES, evaluated_on="test"), shapes_cache)
 
 
 def test_a_retraining_trains_on_the_held_out_images_and_holds_out_the_test_images(
@@ -52,9 +46,9 @@ def test_the_factors_of_the_test_images_go_with_them(searched: ImageData, retrai
 
 
 def test_a_retraining_compares_samples_with_the_test_images_in_the_units_of_the_sweep(
-    searched: ImageData, retrained: ImageData, decoded: Path, monkeypatch: pytest.MonkeyPatch
+    searched: ImageData, retrained: ImageData, shapes_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TUNE_APP_CACHE", str(decoded))
+    monkeypatch.setenv("TUNE_APP_CACHE", str(shapes_cache))
     monkeypatch.setattr("trainables.metrics.cnn.IMAGES", 300)
     monkeypatch.setattr("trainables.sample_metrics.CORRUPTED_IMAGES", 100)
     swept = build_sample_metrics(searched, "randconv")

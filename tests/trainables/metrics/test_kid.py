@@ -3,6 +3,7 @@ from __future__ import annotations
 from importlib import import_module
 from itertools import pairwise
 from math import sqrt
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +18,8 @@ from trainables.metrics.kid import NO_UNIT
 
 
 @pytest.fixture(scope="module", params=[16, 32])
-def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ImageData:
-    return load(DataSpec("shapes", request.param), tmp_path_factory.mktemp("cache"))
+def real(request: pytest.FixtureRequest, shapes_cache: Path) -> ImageData:
+    return load(DataSpec("shapes", request.param), shapes_cache)
 
 
 def points(count: int, seed: int, shift: float = 0.0, dimensions: int = 5) -> Tensor:

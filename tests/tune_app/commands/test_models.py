@@ -42,10 +42,12 @@ KIMG = 0.064
 
 
 @pytest.fixture(scope="module", params=["ncsn", "beta_vae"])
-def swept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Experiment]:
+def swept(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shapes_cache: Path
+) -> Iterator[Experiment]:
     """Return an experiment with one completed trial and its checkpoint."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNE_APP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TUNE_APP_CACHE", str(shapes_cache))
         patch.setattr("trainables.metrics.disentanglement.TREES", 2)
         yield trained(request.param, tmp_path_factory.mktemp("experiments"))
 
