@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.ray_cluster import RayCluster, ray_cluster
-from tests.conftest import Cli, Sweep
+from tests.conftest import VALLEY, Cli, Sweep
 from tests.end_to_end.torture import check
 
 pytestmark = pytest.mark.ray
@@ -97,13 +97,13 @@ def test_a_submitted_sweep_survives_the_loss_of_a_node(cluster: RayCluster, fold
     assert not holding(KEY, cluster.folder), "it has been sent"
 
 
-def test_a_job_that_is_stopped_carries_on_when_it_is_submitted_again(
+def test_a_job_with_a_users_model_that_is_stopped_carries_on_when_it_is_submitted_again(
     cluster: RayCluster, cli: Cli, folder: Path
 ) -> None:
     out = folder / "experiments"
     settings = ("fixed.step_seconds=0.3", f"storage={(folder / 'away').as_uri()}")
     sets = [word for setting in settings for word in ("--set", setting)]
-    night = ("branin_space.yaml", "--name", "night", "--trials", "3", *sets, "--out", str(out), "--wandb", "disabled")
+    night = (*VALLEY, "--name", "night", "--trials", "3", *sets, "--out", str(out), "--wandb", "disabled")
 
     def submit(*args: str) -> str:
         done = cli("submit", *args, "--address", cluster.dashboard, env=cluster.environment)
