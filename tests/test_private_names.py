@@ -20,6 +20,7 @@ PRIVATE = [
     "ray._private.node.Node.start_api_server",
     "ray._private.node.Node.start_monitor",
     "ray._private.node.Node.start_log_monitor",
+    "ray.air.execution._internal.RayActorManager._actor_task_failed",
     "ray.train._internal.storage.StorageContext",
     "ray.dashboard.modules.job.sdk.JobSubmissionClient",
     "optuna.study.Study._get_trials",

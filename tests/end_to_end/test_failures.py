@@ -81,6 +81,18 @@ def test_a_sweep_of_failures_ends_with_1_and_the_first_error(faulty: Faulty) -> 
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_worker_that_is_ended_for_lack_of_memory_fails_its_trial(faulty: Faulty, folder: Path) -> None:
+    few = ("--trials", "1", "--set", "failures.retries=1", "--set", "fixed.step_seconds=0.5")
+    done = faulty("run", "branin_space.yaml", *few, faults="", RAY_memory_usage_threshold="0.001")
+    assert done.returncode == 1
+    said = "0000 failed (out_of_memory): the machine ran out of memory and Ray ended the worker"
+    assert [line[7:] for line in done.stdout.splitlines() if said in line] == [f"{said}; trying again", said]
+    assert "branin: failed; 1 failed" in done.stdout
+    assert "bug" not in done.stderr
+    (error,) = folder.glob("experiments/*/trials/0000/error.txt")
+    assert error.read_text().count("\n") == 1, "Ray's own text shows the command lines of all processes"
+
+
 def test_out_of_gpu_memory_is_tried_again_with_twice_the_share_and_a_lost_worker_after_progress_too(
     faulty: Faulty, folder: Path
 ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from tune_app.errors import TuneAppError
+from tune_app.errors import TuneAppError, first_line
 from tune_app.formatting import clock
 
 PROCESSES = {"raylet": "Ray's local node", "gcs_server": "Ray's control process"}
@@ -155,8 +155,12 @@ class DeathWatch:
 
 
 def results(tasks: list[Any], what: str, note: Callable[[str], None]) -> list[Any]:
-    """Return the results of Ray tasks. Every minute, note `what` is awaited. Raise TuneAppError if our Ray dies."""
+    """Return the results of Ray tasks. Every minute, note `what` is awaited.
+
+    Raise RayTaskError if a task fails, and TuneAppError if its process or our Ray dies.
+    """
     import ray
+    from ray.exceptions import RayError, RayTaskError
 
     began = said = time.monotonic()
     while ray.wait(tasks, num_returns=len(tasks), timeout=POLL_SECONDS)[1]:
@@ -165,4 +169,9 @@ def results(tasks: list[Any], what: str, note: Callable[[str], None]) -> list[An
         if time.monotonic() - said >= NOTE_SECONDS:
             said = time.monotonic()
             note(f"still {what}, for {clock(said - began)}")
-    return list(ray.get(tasks))
+    try:
+        return list(ray.get(tasks))
+    except RayTaskError:
+        raise
+    except RayError as error:  # the process was killed, perhaps because the machine ran out of memory
+        raise TuneAppError(f"Ray failed while {what}: {first_line(error)}", hint="run the same command again") from None

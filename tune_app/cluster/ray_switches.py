@@ -25,6 +25,8 @@ FOR_EVERY_CLUSTER = {
     "TUNE_STATE_REFRESH_PERIOD": "1000000000",
     # our own handler lets trials write a checkpoint first
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Ray would start the preparation of the images again for ever if the machine has too little memory for it
+    "RAY_task_oom_retries": "3",
     # a report without the metric is normal between rungs
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # with a checkpoint in the buffer, Tune 2.60 can start a trial's next step twice, out of order

@@ -14,6 +14,7 @@ from search_spaces.distributions import Categorical, Distribution, Float, Scalar
 from search_spaces.space import Space
 from trainables.catalog import MODELS, PAIRS
 from trainables.model import Parameter
+from trainables.plugin_code import where_it_failed
 from tune_app.config.reach import Fault, Reach, all_reaches
 
 if TYPE_CHECKING:
@@ -231,7 +232,13 @@ def _batch_size(config: SweepConfig) -> Iterator[Fault]:
 
 
 def _rules(config: SweepConfig) -> Iterator[Fault]:
-    for reach in [Reach(config), *(Reach(config, i) for i in range(len(config.baselines)))]:
-        for complaint in MODELS[config.model].rules(reach):
-            if reach.sets_any(complaint.names):
-                yield reach.fault(complaint.message, complaint.hint, *complaint.names)
+    plugins = MODELS.plugins_of(config.model)
+    try:
+        for reach in [Reach(config), *(Reach(config, i) for i in range(len(config.baselines)))]:
+            for complaint in MODELS[config.model].rules(reach):
+                if reach.sets_any(complaint.names):
+                    yield reach.fault(complaint.message, complaint.hint, *complaint.names)
+    except Exception as error:
+        if not plugins:
+            raise
+        yield Fault(("model",), f"the rules of the model fail: {where_it_failed(plugins, error)}", "")

@@ -11,6 +11,7 @@ from tune_app.driver.pictures import write_pictures
 from tune_app.driver.session import Session
 from tune_app.driver.stopping import Stopping
 from tune_app.driver.trial_spec import threads, trial_spec
+from tune_app.driver.tune_trial import classify
 from tune_app.experiment.events import Rechecked, finite_or_null
 from tune_app.experiment.records import TrialRecord
 from tune_app.trackers.console import Quiet
@@ -62,7 +63,7 @@ def _result(object_ref: ray.ObjectRef) -> Recheck | str:
     try:
         result: Recheck | str = ray.get(object_ref)
     except RayError as error:
-        return str(error).strip().splitlines()[-1]
+        return classify(error).message
     return result
 
 

@@ -23,6 +23,7 @@ from tune_app.cluster.ray_switches import count_no_callbacks, keep_secrets_out_o
 from tune_app.driver.finalists import to_retrain
 from tune_app.driver.hung_trials import HungTrials
 from tune_app.driver.manifest import versions
+from tune_app.driver.out_of_memory import hand_over_ended_workers
 from tune_app.driver.recheck import recheck
 from tune_app.driver.scheduler import SweepCallback, SweepScheduler, SweepStopper, make_rung_book
 from tune_app.driver.searcher import Searcher
@@ -209,6 +210,7 @@ def _run_tune(
         return
     keep_secrets_out_of_runtime_envs()
     count_no_callbacks()
+    hand_over_ended_workers()
     # ASHA needs it at its first decision, and importing it takes half a second, which is free while workers start
     Thread(target=import_module, args=["scipy.stats"], daemon=True).start()
     tune.run(

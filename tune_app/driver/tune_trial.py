@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ray import tune
-from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
 from trainables.checkpoint import UnwritableError
 from trainables.contract import PluginError
 from trainables.ray_worker import RayWorker
-from tune_app.errors import StorageError
+from tune_app.driver.out_of_memory import EndedForMemoryError
+from tune_app.errors import StorageError, first_line
 from tune_app.experiment.event_fields import FailureKind
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -81,8 +82,9 @@ class TuneTrial(Trial):
         self.failure = classify(exc)
         if self.failure.kind == "worker_lost" and self.lost_because:
             self.failure, self.lost_because = self.failure._replace(message=self.lost_because), ""
-        if self.failure.kind in ("worker_lost", "out_of_memory") and (plugins := self.config["spec"].plugins):
-            names = ", ".join(plugin.name for plugin in plugins)
+        spec = self.config.get("spec")  # a warm-up has none
+        if self.failure.kind in ("worker_lost", "out_of_memory") and spec and spec.plugins:
+            names = ", ".join(plugin.name for plugin in spec.plugins)
             self.failure = self.failure._replace(message=f"{self.failure.message} (its model is defined in {names})")
         self.grown = self.failure.gpu_memory and 0 < self.gpu < 1
         self._retries -= not (self.grown or (self.failure.kind == "worker_lost" and self.progressed))
@@ -104,10 +106,11 @@ class TuneTrial(Trial):
 
 def classify(error: BaseException | None) -> Failure:
     """Return the kind of an exception that came from a worker."""
+    if isinstance(error, EndedForMemoryError | OutOfMemoryError):
+        message = "the machine ran out of memory and Ray ended the worker"
+        return Failure("out_of_memory", message, first_line(error))
     text = ANSI.sub("", str(error)).strip()
-    if isinstance(error, OutOfMemoryError):
-        return Failure("out_of_memory", "the machine ran out of memory and Ray ended the worker", text)
-    if isinstance(error, RayActorError):
+    if isinstance(error, RayActorError | WorkerCrashedError):
         return Failure("worker_lost", "the worker process or its node was lost", text)
     cause = error.cause if isinstance(error, RayTaskError) else error
     words = str(cause) if isinstance(cause, PluginError) else f"{type(cause).__name__}: {cause}"

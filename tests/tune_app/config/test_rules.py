@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,4 +51,13 @@ def test_a_combination_is_refused_where_it_is_written(tmp_path: Path) -> None:
     assert load(path).model == "mine"
     path.write_text(SPACE.replace("{b: 5}", "{b: 2}").replace("[{a: 2}, {b: 3}]", "[]"))
     with pytest.raises(ConfigError, match=r"parameters\.a: a must stay below b"):
+        load(path)
+
+
+def test_a_rule_that_fails_is_a_sentence_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {"mine": replace(MODELS["mine"], rules=lambda reach: [1 / 0])}
+    monkeypatch.setattr(MODELS, "_added", {"m.py": Contents(Plugin("m.py", "0"), broken, {})})
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    with pytest.raises(ConfigError, match=r"space\.yaml:3:1: .*the rules of the model fail: m\.py: ZeroDivisionError"):
         load(path)
